@@ -1,0 +1,180 @@
+"""Decode what comes from outside: events and score requests, checked against their declaration."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import msgspec
+
+from tidemill.clock import Clock
+from tidemill.declaration import Event, Field, Project
+from tidemill.errors import InputError
+from tidemill.wire import LabelEvent
+
+Time = int | Annotated[datetime, msgspec.Meta(tz=True)]
+TIME_ALLOWED = "milliseconds since 1970 (integer) or ISO 8601 with an offset"
+_EXPECTED = re.compile(r"Expected `(?P<allowed>[^`]+)`, got `(?P<found>[^`]+)`")
+_PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`")
+_NAMED = re.compile(r"(?P<what>missing required field|contains unknown field) `(?P<field>[^`]+)`")
+
+
+def input_error(error: msgspec.DecodeError) -> InputError:
+    """The typed error for what msgspec found wrong: which field, what was found, what is allowed."""
+    text = str(error)
+    path = (_PATH.search(text) or {"path": ""})["path"]
+    text = _PATH.sub("", text)
+    if not isinstance(error, msgspec.ValidationError):
+        return InputError("malformed", "body", text, "one JSON object")
+    if named := _NAMED.search(text):
+        field = f"{path}.{named['field']}" if path else named["field"]
+        if named["what"].startswith("missing"):
+            return InputError("missing_field", field, "nothing", "a value")
+        return InputError("unknown_field", field, "a field", "declared fields only")
+    if expected := _EXPECTED.search(text):
+        return InputError("wrong_type", path or "body", expected["found"], expected["allowed"])
+    return InputError("invalid_value", path or "body", text, "a declared value")
+
+
+def milliseconds(time: int | datetime) -> int:
+    """A decoded time as milliseconds since 1970."""
+    return time if isinstance(time, int) else round(time.timestamp() * 1000)
+
+
+def check_time(time_ms: int, latest_ms: int) -> int:
+    """The time itself; raises InputError for one before 1970 or after `latest_ms`."""
+    if not 0 < time_ms <= latest_ms:
+        allowed = f"a time after 1970 and not later than {latest_ms} ms (now and the allowed skew)"
+        raise InputError("absurd_time", "time", str(time_ms), allowed)
+    return time_ms
+
+
+def _annotation(field: Field) -> Any:
+    return field.type | None if field.optional else field.type
+
+
+def _struct(name: str, fields: Sequence[Field], extra: list[Any], **options: Any) -> type[Any]:
+    required = [(f.name, _annotation(f)) for f in fields if not f.optional]
+    optional = [(f.name, _annotation(f), None) for f in fields if f.optional]
+    return msgspec.defstruct(
+        name, [*required, *extra, *optional], forbid_unknown_fields=True, kw_only=True, **options
+    )
+
+
+class EventDecoder:
+    """Decodes events of every declared kind; the JSON field `event` says which."""
+
+    def __init__(self, project: Project, clock: Clock, skew_ms: int) -> None:
+        self._clock, self._skew_ms = clock, skew_ms
+        extra = [("time", Time), ("id", str | None, None)]
+        self._structs = {
+            _struct(event.name, event.columns, extra, tag_field="event", tag=event.name): index
+            for index, event in enumerate(project.events)
+        }
+        kinds: Any = None
+        for struct in self._structs:
+            kinds = struct if kinds is None else kinds | struct
+        self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kinds)
+        self._names = ", ".join(event.name for event in project.events)
+
+    def latest_ms(self) -> int:
+        """The latest time an event may have now."""
+        return self._clock.now_ms() + self._skew_ms
+
+    def decode(self, body: bytes, latest_ms: int) -> tuple[int, Any]:
+        """The event's index among the project's events and its record; raises InputError."""
+        try:
+            record = self._decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise self._explain(error) from None
+        except UnicodeDecodeError as error:
+            raise InputError("malformed", "body", str(error), "UTF-8") from None
+        time = record.time
+        if type(time) is not int:
+            record.time = time = milliseconds(time)
+        if not 0 < time <= latest_ms:
+            check_time(time, latest_ms)
+        return self._structs[type(record)], record
+
+    def _explain(self, error: msgspec.DecodeError) -> InputError:
+        found = input_error(error)
+        if found.field == "event" or "`event`" in str(error):
+            return InputError("unknown_event", "event", found.found, f"one of {self._names}")
+        return found
+
+
+class RequestDecoder:
+    """Decodes score requests; a request without `time` is scored for now."""
+
+    def __init__(self, project: Project, clock: Clock, skew_ms: int) -> None:
+        self._clock, self._skew_ms = clock, skew_ms
+        extra = [("time", Time | None, None)]
+        self.struct = _struct("Request", project.request.columns, extra)
+        self._one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.struct)
+        batch = msgspec.defstruct(
+            "Batch", [("requests", list[self.struct])], forbid_unknown_fields=True  # type: ignore[name-defined]
+        )  # fmt: skip
+        self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(batch)
+        self._key = project.label.key
+
+    def decode(self, body: bytes) -> Any:
+        """One request; raises InputError."""
+        return self._checked(self._decoded(self._one, body), self._clock.now_ms())
+
+    def decode_batch(self, body: bytes) -> list[Any]:
+        """The requests of `{"requests": [...]}`; raises InputError that names the request by its place."""
+        now = self._clock.now_ms()
+        requests = self._decoded(self._many, body).requests
+        for place, request in enumerate(requests):
+            try:
+                self._checked(request, now)
+            except InputError as error:
+                field = f"requests[{place}].{error.field}"
+                raise InputError(error.cause, field, error.found, error.allowed) from None
+        return list(requests)
+
+    def join_key(self, request: Any) -> str:
+        """The key by which the label finds the request's prediction."""
+        if len(self._key) == 1:
+            return str(getattr(request, self._key[0]))
+        return "|".join(str(getattr(request, name)) for name in self._key)
+
+    @staticmethod
+    def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+        try:
+            return decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise input_error(error) from None
+        except UnicodeDecodeError as error:
+            raise InputError("malformed", "body", str(error), "UTF-8") from None
+
+    def _checked(self, request: Any, now_ms: int) -> Any:
+        if request.time is None:
+            request.time = now_ms
+        else:
+            request.time = check_time(milliseconds(request.time), now_ms + self._skew_ms)
+        return request
+
+
+_LABEL: msgspec.json.Decoder[LabelEvent] = msgspec.json.Decoder(LabelEvent)
+
+
+def decode_label(body: bytes, latest_ms: int) -> LabelEvent:
+    """One label as producers send it; raises InputError."""
+    try:
+        label = _LABEL.decode(body)
+    except msgspec.DecodeError as error:
+        raise input_error(error) from None
+    except UnicodeDecodeError as error:
+        raise InputError("malformed", "body", str(error), "UTF-8") from None
+    check_time(label.time, latest_ms)
+    return label
+
+
+def event_key(event: Event, record: Any) -> str:
+    """The Kafka key of an event."""
+    return str(getattr(record, event.key))
+
+

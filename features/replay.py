@@ -1,0 +1,53 @@
+"""The same kernel offline: events in, vectors out, state kept in memory; for backfill, tests and training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from features.arena import Arena
+from features.columns import entity_keys, series_values
+from features.plan import FeaturePlan
+from features.vectors import Assembler
+
+
+class Replayer:
+    """Folds whole columns of events and answers requests, exactly as the worker and the api do."""
+
+    def __init__(self, plan: FeaturePlan) -> None:
+        self.plan = plan
+        self._assembler = Assembler(plan)
+        self._arenas = [Arena(entity) for entity in plan.entities]
+        self._events = {event.name: index for index, event in enumerate(plan.project.events)}
+
+    def apply(self, event_name: str, columns: Mapping[str, NDArray[Any]]) -> int:
+        """Fold events of one kind (columns of its fields and `time`, in ms); returns how many values came too late."""
+        rows = len(columns["time"])
+        late = 0
+        for entity, group in self.plan.groups_of(self._events[event_name]):
+            keys = entity_keys(entity, columns)
+            known = np.array([key is not None for key in keys])
+            values = series_values(group, columns, rows)[known]
+            present = [key for key in keys if key is not None]
+            arena = self._arenas[entity.index]
+            for key in arena.missing(present):
+                arena.load(key, None)
+            late += arena.fold(group, present, columns["time"][known], values)
+        return late
+
+    def vectors(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
+        """The vectors of requests (columns of their fields and `time`), shape (requests, features)."""
+        rows = []
+        for arena in self._arenas:
+            slots = arena.slots_or_none(entity_keys(arena.plan, columns))
+            rows.append((arena.words, slots))
+        return self._assembler.assemble(columns, rows).matrix
+
+    def blobs(self) -> Iterator[tuple[str, str, bytes]]:
+        """The whole state, to be loaded into a store: entity name, key, blob."""
+        for arena in self._arenas:
+            for key, blob in arena.blobs():
+                yield arena.plan.entity.name, key, blob

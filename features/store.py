@@ -1,0 +1,106 @@
+"""The online store as a port: blobs by key, and one fenced atomic step per micro-batch and partition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from tidemill.errors import FencedError
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """One atomic step of a step's partition.
+
+    It applies only if the fence's epoch is `epoch` and every `expected` field still has its value (a field that is not
+    there counts as 0); then fields and blobs are set, counters increased and the side hash changed, all or nothing.
+    """
+
+    fence: str
+    side: str
+    epoch: int
+    expected: Mapping[str, int]
+    fields: Mapping[str, int]
+    counters: Mapping[str, int] = field(default_factory=dict)
+    side_set: Mapping[str, bytes] = field(default_factory=dict)
+    side_delete: Sequence[str] = ()
+    blobs: Sequence[tuple[str, bytes]] = ()
+
+
+class OnlineStore(Protocol):
+    """Feature state, offsets and pending predictions. Every call may wait on the network.
+
+    All raise StoreUnavailable when the store does not answer or refuses the write (out of memory, loading).
+    """
+
+    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The blobs of the keys in one round trip, None where there is none."""
+        ...
+
+    async def claim(self, fence: str) -> dict[str, int]:
+        """Become the owner: raise the epoch by one; returns the fence's fields with the new `epoch`."""
+        ...
+
+    async def fence_fields(self, fences: Sequence[str]) -> list[dict[str, int]]:
+        """The fields of several fences as they are."""
+        ...
+
+    async def side(self, key: str) -> dict[str, bytes]:
+        """A step's whole side hash."""
+        ...
+
+    async def commit(self, commit: Commit) -> None:
+        """Apply one step. Raises FencedError when the fence refuses; then nothing changed."""
+        ...
+
+    async def write(self, blobs: Sequence[tuple[str, bytes]]) -> None:
+        """Set blobs without a fence: for loading a backfilled state before any worker runs."""
+        ...
+
+
+class MemoryStore:
+    """The store in memory: the same contract, for replay, demos and tests."""
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.fences: dict[str, dict[str, int]] = {}
+        self.sides: dict[str, dict[str, bytes]] = {}
+
+    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        """The blobs of the keys."""
+        return [self.blobs.get(key) for key in keys]
+
+    async def claim(self, fence: str) -> dict[str, int]:
+        """Raise the epoch by one."""
+        fields = self.fences.setdefault(fence, {"epoch": 0})
+        fields["epoch"] += 1
+        return dict(fields)
+
+    async def fence_fields(self, fences: Sequence[str]) -> list[dict[str, int]]:
+        """The fields of several fences."""
+        return [dict(self.fences.get(fence, {})) for fence in fences]
+
+    async def side(self, key: str) -> dict[str, bytes]:
+        """A step's whole side hash."""
+        return dict(self.sides.get(key, {}))
+
+    async def commit(self, commit: Commit) -> None:
+        """Apply one step or raise FencedError."""
+        fields = self.fences.get(commit.fence, {})
+        for name, expected in ({"epoch": commit.epoch} | dict(commit.expected)).items():
+            found = fields.get(name, 0)
+            if found != expected:
+                raise FencedError(f"{commit.fence}: {name}: found {found}; allowed: {expected}")
+        fields.update(commit.fields)
+        for name, delta in commit.counters.items():
+            fields[name] = fields.get(name, 0) + delta
+        side = self.sides.setdefault(commit.side, {})
+        side.update(commit.side_set)
+        for name in commit.side_delete:
+            side.pop(name, None)
+        self.blobs.update(commit.blobs)
+
+    async def write(self, blobs: Sequence[tuple[str, bytes]]) -> None:
+        """Set blobs without a fence."""
+        self.blobs.update(blobs)

@@ -1,0 +1,82 @@
+"""Every error Tidemill raises, in one tree.
+
+    TidemillError
+    ├── DeclarationError      a mistake in a project file (file, name, found, allowed)
+    ├── SettingsError         a mistake in the environment
+    ├── InputError            an event, label or request that cannot be used
+    ├── ArtifactError         a release or snapshot that must not be served
+    ├── FencedError           a write by a process that no longer owns the partition
+    ├── StoreUnavailable      the feature store did not answer
+    ├── BusUnavailable        the broker did not answer
+    ├── ServiceError          an embedded service could not run
+    ├── LockedError           another process holds the lock
+    └── GateRefused           a trained model is not good enough to publish
+"""
+
+from __future__ import annotations
+
+
+class TidemillError(Exception):
+    """Base of every error raised on purpose."""
+
+
+class DeclarationError(TidemillError):
+    """A mistake in a project file: where, which name, what was found and what is allowed."""
+
+    def __init__(self, name: str, found: object, allowed: str, file: str = "") -> None:
+        self.file, self.name, self.found, self.allowed = file, name, found, allowed
+        super().__init__(name, found, allowed, file)
+
+    def __str__(self) -> str:
+        place = f"{self.file}: " if self.file else ""
+        return f"{place}{self.name}: found {self.found!r}; allowed: {self.allowed}"
+
+
+class SettingsError(TidemillError):
+    """An environment variable that cannot be used."""
+
+
+class InputError(TidemillError):
+    """Input that cannot be used: which field, what was found, what is allowed.
+
+    `cause` is a short stable word (a metric label and a dead letter's cause).
+    """
+
+    def __init__(self, cause: str, field: str, found: str, allowed: str) -> None:
+        self.cause, self.field, self.found, self.allowed = cause, field, found, allowed
+        super().__init__(cause, field, found, allowed)
+
+    def __str__(self) -> str:
+        return f"{self.field}: found {self.found}; allowed: {self.allowed}"
+
+
+class ArtifactError(TidemillError):
+    """A release or snapshot that fails its checks; the one being served stays."""
+
+
+class FencedError(TidemillError):
+    """A write refused by the fence: another owner, or another writer got there first."""
+
+
+class StoreUnavailable(TidemillError):
+    """The feature store did not answer or refused the write; trying again may help."""
+
+
+class BusUnavailable(TidemillError):
+    """The Kafka broker did not answer; trying again may help."""
+
+
+class ServiceError(TidemillError):
+    """An embedded service could not be started or kept running."""
+
+
+class LockedError(TidemillError):
+    """Another process holds the lock; nothing was done."""
+
+
+class GateRefused(TidemillError):
+    """The candidate was trained but must not be published; `reasons` lists why."""
+
+    def __init__(self, reasons: tuple[str, ...]) -> None:
+        self.reasons = reasons
+        super().__init__("; ".join(reasons))

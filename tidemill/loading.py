@@ -1,0 +1,65 @@
+"""Load a project file; a mistake in it becomes one clear error."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import traceback
+from pathlib import Path
+
+from tidemill.declaration import Project
+from tidemill.errors import DeclarationError
+
+PARTS = ("api", "batch", "cli", "console", "features", "learners", "streams")
+
+
+def load_project(path: Path) -> Project:
+    """Run the file and return the one `Project` it defines.
+
+    Raises DeclarationError naming the file (and the line, where Python knows it) for a file that is missing, does not
+    import, defines no project or several, or whose folder hides one of Tidemill's own parts.
+    """
+    if not path.is_file():
+        raise DeclarationError("project file", str(path), "a Python file that exists")
+    _refuse_clashes(path)
+    spec = importlib.util.spec_from_file_location(f"tidemill_project_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise DeclarationError("project file", path.name, "a file ending in .py", str(path))
+    module = importlib.util.module_from_spec(spec)
+    sys.path.insert(0, str(path.parent.resolve()))
+    try:
+        spec.loader.exec_module(module)
+    except DeclarationError as error:
+        place = _line_in(path, error)
+        raise DeclarationError(error.name, error.found, error.allowed, place) from None
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}"
+        raise DeclarationError("import", found, "code that runs", _line_in(path, error)) from None
+    finally:
+        sys.path.remove(str(path.parent.resolve()))
+    projects = {id(v): v for v in vars(module).values() if isinstance(v, Project)}
+    if len(projects) != 1:
+        names = ", ".join(project.name for project in projects.values()) or "none"
+        raise DeclarationError("project", names, "exactly one Project in the file", str(path))
+    return next(iter(projects.values()))
+
+
+def _refuse_clashes(path: Path) -> None:
+    for part in PARTS:
+        for clash in (path.parent / part, path.parent / f"{part}.py"):
+            if clash.is_dir() or clash.is_file():
+                raise DeclarationError(
+                    clash.name, str(clash), f"names other than Tidemill's own parts: {', '.join(PARTS)}", str(path)
+                )  # fmt: skip
+
+
+def _line_in(path: Path, error: BaseException) -> str:
+    """`file:line` of the innermost frame inside the project file."""
+    if isinstance(error, SyntaxError) and error.filename == str(path) and error.lineno:
+        return f"{path}:{error.lineno}"
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    return f"{path}:{lines[-1]}" if lines else str(path)

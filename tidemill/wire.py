@@ -1,0 +1,151 @@
+"""What travels on the topics: frozen records that encode and decode themselves.
+
+Times are milliseconds since 1970-01-01 UTC; vectors are little-endian float32 in the schema's order.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class Record(msgspec.Struct, frozen=True, array_like=True):
+    """Base of the records: msgpack arrays."""
+
+    def encode(self) -> bytes:
+        """The record as msgpack."""
+        return _ENCODER.encode(self)
+
+
+class Prediction(Record, frozen=True):
+    """One scored request, logged with the vector it used.
+
+    `score` is the probability answered; `baseline` is what the frozen release says for the same vector.
+    """
+
+    id: str
+    key: str
+    time: int
+    vector: bytes
+    schema: str
+    score: float
+    baseline: float
+    release: str
+    snapshot: int
+    scored_ms: int
+
+
+class LabelEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The outcome of one prediction, as producers send it (JSON)."""
+
+    key: str
+    value: Literal[0, 1]
+    time: int
+
+
+class Example(Record, frozen=True):
+    """A prediction with its label; `partition` and `sequence` are the join's, gap-free per partition.
+
+    `label_produced_ms` is the wall-clock time at which the broker or producer stamped the label.
+    """
+
+    prediction: Prediction
+    label: int
+    label_time: int
+    label_produced_ms: int
+    partition: int
+    sequence: int
+
+
+class BadCaseFound(Record, frozen=True):
+    """A case worth a look: the reason's code, the prediction and its label (None when judged at scoring)."""
+
+    reason: str
+    prediction: Prediction
+    label: int | None
+    found_ms: int
+
+
+class UpdateGroup(msgspec.Struct, frozen=True, array_like=True):
+    """Rows for one entity from one kind of event, as columns.
+
+    `keys` are entity keys; `offsets` (int64) the rows' source offsets; `times` (int64); `values` float32 of shape
+    (rows, series) with NaN where a series does not take the event; `first` (uint8) is 1 on one row of each event.
+    """
+
+    entity: int
+    event: int
+    keys: list[str]
+    offsets: bytes
+    times: bytes
+    values: bytes
+    first: bytes
+
+
+class UpdateBatch(Record, frozen=True):
+    """All rows of one micro-batch of source partition `source` for one target partition; `next_offset` follows it.
+
+    Sent to every target partition, rows or not, so that each knows how far the source has been applied.
+    """
+
+    schema: str
+    source: int
+    next_offset: int
+    groups: list[UpdateGroup]
+
+
+class DeadLetter(Record, frozen=True):
+    """Input that could not be used: its bytes, place and cause."""
+
+    topic: str
+    partition: int
+    offset: int
+    cause: str
+    message: str
+    key: bytes | None
+    value: bytes
+    time_ms: int
+
+
+class Announcement(Record, frozen=True):
+    """A release published by batch or a snapshot published by a learner.
+
+    `sha256` is the hex digest of the snapshot's bytes or of the release's manifest. `labels_produced_ms` are the times
+    of the labels this snapshot learned since the one before.
+    """
+
+    kind: Literal["release", "snapshot"]
+    learner: str
+    release: str
+    snapshot: int
+    sha256: str
+    time_ms: int
+    examples: int = 0
+    labels_produced_ms: list[int] = []
+
+
+def decode(kind: type[Any], data: bytes) -> Any:
+    """Decode one record; raises msgspec.DecodeError for anything else."""
+    return _DECODERS[kind].decode(data)
+
+
+_DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(kind)
+    for kind in (Prediction, Example, BadCaseFound, UpdateBatch, DeadLetter, Announcement)
+}
+
+
+def vector_bytes(vector: NDArray[np.float32]) -> bytes:
+    """A feature vector as it travels."""
+    return vector.astype("<f4", copy=False).tobytes()
+
+
+def vectors(predictions: list[Prediction]) -> NDArray[np.float32]:
+    """The vectors of several predictions, shape (predictions, features)."""
+    joined = b"".join(prediction.vector for prediction in predictions)
+    return np.frombuffer(joined, "<f4").reshape(len(predictions), -1)
