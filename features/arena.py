@@ -27,7 +27,7 @@ class Arena:
         return [key for key in dict.fromkeys(keys) if key not in self._slots]
 
     def load(self, key: str, blob: bytes | None) -> None:
-        """Put one entity into memory: its stored blob, or a new row when there is none or its layout is another."""
+        """Put one entity into memory: its blob, or a new row without one of this layout."""
         slot = len(self._slots)
         if slot == len(self.words):
             self.words = np.concatenate((self.words, np.zeros_like(self.words)))
@@ -45,7 +45,9 @@ class Arena:
     def slots_or_none(self, keys: Sequence[str | None]) -> NDArray[np.int64]:
         """The rows of keys, -1 for a key that is None or not in memory."""
         slots = self._slots
-        return np.fromiter((slots.get(key, -1) if key else -1 for key in keys), np.int64, len(keys))
+        return np.fromiter(
+            (-1 if key is None else slots.get(key, -1) for key in keys), np.int64, len(keys)
+        )
 
     def fold(
         self,
@@ -54,13 +56,14 @@ class Arena:
         times: NDArray[np.int64],
         values: NDArray[np.float32],
     ) -> int:
-        """Fold rows of one event into the windows of their keys; returns how many values came too late."""
+        """Fold rows of one event into their keys' windows; returns how many came too late."""
         slots = self.slots(keys)
         return int(fold(self.words, slots, times, values, group.rings, group.lasts))
 
     def blob(self, key: str) -> bytes:
         """One entity as it is stored."""
-        return self.words[self._slots[key]].tobytes()
+        blob: bytes = self.words[self._slots[key]].tobytes()
+        return blob
 
     def blobs(self) -> Iterator[tuple[str, bytes]]:
         """Every entity as it is stored."""

@@ -10,15 +10,13 @@ from numpy.typing import NDArray
 
 from features.plan import EntityPlan, GroupPlan
 from tidemill.declaration import Field, RequestFeature
-from tidemill.expressions import Columns
+from tidemill.expressions import Columns, truth
 
 KEY_SEPARATOR = "\x1f"
 
 
-def field_columns(
-    fields: Iterable[Field], records: Sequence[Any]
-) -> dict[str, NDArray[Any]]:
-    """One array per field: float64 with NaN for a missing number, objects with None for strings; `time` int64."""
+def field_columns(fields: Iterable[Field], records: Sequence[Any]) -> dict[str, NDArray[Any]]:
+    """One array per field: float64 (missing: NaN) or str objects (None), and int64 `time`."""
     columns: dict[str, NDArray[Any]] = {
         "time": np.fromiter((record.time for record in records), np.int64, len(records))
     }
@@ -39,35 +37,58 @@ def as_column(field: Field, values: Sequence[Any]) -> NDArray[Any]:
 
 def entity_keys(plan: EntityPlan, columns: Columns) -> list[str | None]:
     """Each row's entity key, None where a part of it is missing."""
-    parts = [columns[name].tolist() for name in plan.entity.keys]
+    parts = [[_text(value) for value in columns[name].tolist()] for name in plan.entity.keys]
     if len(parts) == 1:
-        return [None if value is None else _text(value) for value in parts[0]]
-    return [
-        None if None in values else KEY_SEPARATOR.join(map(_text, values))
-        for values in zip(*parts, strict=True)
-    ]
+        return parts[0]
+    keys: list[str | None] = []
+    for texts in zip(*parts, strict=True):
+        known = [_escaped(text) for text in texts if text is not None]
+        keys.append(KEY_SEPARATOR.join(known) if len(known) == len(texts) else None)
+    return keys
 
 
-def _text(value: object) -> str:
-    if isinstance(value, str):
+def _escaped(text: str) -> str:
+    # A value that contains the separator must not read as two.
+    return text.replace("\x1b", "\x1b0").replace(KEY_SEPARATOR, "\x1b1")
+
+
+def _text(value: object) -> str | None:
+    if isinstance(value, str) or value is None:
         return value
-    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+    if isinstance(value, float):
+        if value != value:
+            return None
+        return str(int(value)) if value.is_integer() else str(value)
+    return str(value)
 
 
 def series_values(group: GroupPlan, columns: Columns, rows: int) -> NDArray[np.float32]:
-    """What each series takes from each event, shape (rows, series); NaN where the filter says no."""
+    """What each series takes from each event, shape (rows, series).
+
+    NaN where the filter says no and where the value is missing or no finite float32.
+    """
     values = np.empty((rows, len(group.series)), dtype=np.float32)
-    for position, (of, where) in enumerate(group.series):
-        values[:, position] = 1.0 if of is None else of.evaluate(columns, rows)
-        if where is not None:
-            values[~where.evaluate(columns, rows).astype(bool), position] = np.nan
+    with np.errstate(over="ignore"):
+        for position, (of, where) in enumerate(group.series):
+            values[:, position] = 1.0 if of is None else of.evaluate(columns, rows)
+            if where is not None:
+                values[~truth(where.evaluate(columns, rows)), position] = np.nan
+    values[np.isinf(values)] = np.nan
     return values
 
 
 def request_values(
-    features: Iterable[tuple[int, RequestFeature]], columns: Mapping[str, NDArray[Any]],
+    features: Iterable[tuple[int, RequestFeature]],
+    columns: Mapping[str, NDArray[Any]],
     matrix: NDArray[np.float32],
-) -> None:  # fmt: skip
+) -> None:
     """Write the request features into their columns of the matrix."""
     for position, feature in features:
-        matrix[:, position] = feature.value.evaluate(columns, len(matrix))
+        write_finite(matrix[:, position], feature.value.evaluate(columns, len(matrix)))
+
+
+def write_finite(target: NDArray[np.float32], values: NDArray[Any]) -> None:
+    """Write numbers as float32; one that has no finite float32 is missing (NaN)."""
+    with np.errstate(over="ignore"):
+        target[:] = values
+    target[np.isinf(target)] = np.nan

@@ -14,15 +14,19 @@ from tidemill.declaration import Event, Field, Project
 from tidemill.errors import InputError
 from tidemill.wire import LabelEvent
 
+# A column is float64: a whole number beyond this would change its value on the way.
+LARGEST_WHOLE = 2**53
+Whole = Annotated[int, msgspec.Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Time = int | Annotated[datetime, msgspec.Meta(tz=True)]
 TIME_ALLOWED = "milliseconds since 1970 (integer) or ISO 8601 with an offset"
 _EXPECTED = re.compile(r"Expected `(?P<allowed>[^`]+)`, got `(?P<found>[^`]+)`")
+_LIMIT = re.compile(r"Expected `int` (?P<allowed>[<>]= -?\d+)")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`")
 _NAMED = re.compile(r"(?P<what>missing required field|contains unknown field) `(?P<field>[^`]+)`")
 
 
 def input_error(error: msgspec.DecodeError) -> InputError:
-    """The typed error for what msgspec found wrong: which field, what was found, what is allowed."""
+    """The typed error for what msgspec found wrong: which field, what was found and allowed."""
     text = str(error)
     path = (_PATH.search(text) or {"path": ""})["path"]
     text = _PATH.sub("", text)
@@ -34,7 +38,12 @@ def input_error(error: msgspec.DecodeError) -> InputError:
             return InputError("missing_field", field, "nothing", "a value")
         return InputError("unknown_field", field, "a field", "declared fields only")
     if expected := _EXPECTED.search(text):
-        return InputError("wrong_type", path or "body", expected["found"], expected["allowed"])
+        allowed = TIME_ALLOWED if path.endswith("time") else expected["allowed"]
+        return InputError("wrong_type", path or "body", expected["found"], allowed)
+    if limit := _LIMIT.search(text):
+        return InputError("invalid_value", path, "a number out of range", limit["allowed"])
+    if path.endswith("time"):
+        return InputError("invalid_value", path, text, TIME_ALLOWED)
     return InputError("invalid_value", path or "body", text, "a declared value")
 
 
@@ -52,7 +61,18 @@ def check_time(time_ms: int, latest_ms: int) -> int:
 
 
 def _annotation(field: Field) -> Any:
-    return field.type | None if field.optional else field.type
+    kind: Any = Whole if field.type is int else field.type
+    return kind | None if field.optional else kind
+
+
+def _decode(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
+    """Decode one body; raises msgspec.DecodeError for everything that is wrong with it."""
+    try:
+        return decoder.decode(body)
+    except UnicodeDecodeError as error:
+        raise msgspec.DecodeError(f"not UTF-8: {error}") from None
+    except RecursionError:
+        raise msgspec.DecodeError("nested too deeply") from None
 
 
 def _struct(name: str, fields: Sequence[Field], extra: list[Any], **options: Any) -> type[Any]:
@@ -73,9 +93,9 @@ class EventDecoder:
             _struct(event.name, event.columns, extra, tag_field="event", tag=event.name): index
             for index, event in enumerate(project.events)
         }
-        kinds: Any = None
-        for struct in self._structs:
-            kinds = struct if kinds is None else kinds | struct
+        kinds: Any = _struct("no event", (), extra, tag_field="event", tag="")
+        for index, struct in enumerate(self._structs):
+            kinds = kinds | struct if index else struct
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kinds)
         self._names = ", ".join(event.name for event in project.events)
 
@@ -86,11 +106,9 @@ class EventDecoder:
     def decode(self, body: bytes, latest_ms: int) -> tuple[int, Any]:
         """The event's index among the project's events and its record; raises InputError."""
         try:
-            record = self._decoder.decode(body)
+            record = _decode(self._decoder, body)
         except msgspec.DecodeError as error:
             raise self._explain(error) from None
-        except UnicodeDecodeError as error:
-            raise InputError("malformed", "body", str(error), "UTF-8") from None
         time = record.time
         if type(time) is not int:
             record.time = time = milliseconds(time)
@@ -113,9 +131,8 @@ class RequestDecoder:
         extra = [("time", Time | None, None)]
         self.struct = _struct("Request", project.request.columns, extra)
         self._one: msgspec.json.Decoder[Any] = msgspec.json.Decoder(self.struct)
-        batch = msgspec.defstruct(
-            "Batch", [("requests", list[self.struct])], forbid_unknown_fields=True  # type: ignore[name-defined]
-        )  # fmt: skip
+        many: Any = list[self.struct]  # type: ignore[name-defined]
+        batch = msgspec.defstruct("Batch", [("requests", many)], forbid_unknown_fields=True)
         self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(batch)
         self._key = project.label.key
 
@@ -124,7 +141,7 @@ class RequestDecoder:
         return self._checked(self._decoded(self._one, body), self._clock.now_ms())
 
     def decode_batch(self, body: bytes) -> list[Any]:
-        """The requests of `{"requests": [...]}`; raises InputError that names the request by its place."""
+        """The requests of `{"requests": [...]}`; raises InputError naming the place."""
         now = self._clock.now_ms()
         requests = self._decoded(self._many, body).requests
         for place, request in enumerate(requests):
@@ -144,11 +161,9 @@ class RequestDecoder:
     @staticmethod
     def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
         try:
-            return decoder.decode(body)
+            return _decode(decoder, body)
         except msgspec.DecodeError as error:
             raise input_error(error) from None
-        except UnicodeDecodeError as error:
-            raise InputError("malformed", "body", str(error), "UTF-8") from None
 
     def _checked(self, request: Any, now_ms: int) -> Any:
         if request.time is None:
@@ -164,11 +179,9 @@ _LABEL: msgspec.json.Decoder[LabelEvent] = msgspec.json.Decoder(LabelEvent)
 def decode_label(body: bytes, latest_ms: int) -> LabelEvent:
     """One label as producers send it; raises InputError."""
     try:
-        label = _LABEL.decode(body)
+        label: LabelEvent = _decode(_LABEL, body)
     except msgspec.DecodeError as error:
         raise input_error(error) from None
-    except UnicodeDecodeError as error:
-        raise InputError("malformed", "body", str(error), "UTF-8") from None
     check_time(label.time, latest_ms)
     return label
 
@@ -176,5 +189,3 @@ def decode_label(body: bytes, latest_ms: int) -> LabelEvent:
 def event_key(event: Event, record: Any) -> str:
     """The Kafka key of an event."""
     return str(getattr(record, event.key))
-
-

@@ -1,7 +1,8 @@
-"""Compile a project's features into tables the kernel runs on: where each tile lies and what each feature reads.
+"""Compile a project's features into tables for the kernel: where tiles lie, what features read.
 
-An entity's windows are one row of 4-byte words: word 0-1 the newest event time (int64 ms), word 2 the layout's hash,
-word 3 free; then the rings (newest tile number, followed by its tiles) and the last values (time, value).
+An entity's windows are one row of 4-byte words: word 0-1 the newest event time (int64 ms), word 2
+the layout's hash, word 3 free; then the last values (int64 time, value, a word of padding) and the
+rings (the newest tile's number plus one, 0 for none, followed by the tiles).
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ AGGREGATE_CODES = {"count": 0, "sum": 1, "mean": 2, "min": 3, "max": 4, "last": 
 
 
 def tile_step_ms(window_ms: int) -> int:
-    """The width of a window's tiles: at most a twelfth of it (the ladder of Chronon's sawtooth windows).
+    """The width of a window's tiles: a twelfth of it or less, and a minute below 12 min.
+
+    The ladder is that of Chronon's sawtooth windows.
 
     >>> tile_step_ms(HOUR_MS) // MINUTE_MS, tile_step_ms(DAY_MS) // MINUTE_MS
     (5, 60)
@@ -61,8 +64,8 @@ class _Series:
 class GroupPlan:
     """What one kind of event does to one entity; tables hold one row per ring or last value.
 
-    rings int64 (rings, 8): column, word, tiles, step_ms, count, sum, min, max (positions in a tile, -1 for none);
-    lasts int64 (lasts, 2): column, word.
+    rings int64 (rings, 8): column, word, tiles, step_ms, count, sum, min, max (positions in a tile,
+    -1 for none); lasts int64 (lasts, 2): column, word.
     """
 
     event: Event
@@ -76,8 +79,8 @@ class GroupPlan:
 class EntityPlan:
     """The layout of one entity's row and the features read from it.
 
-    features int64 (features, 10): output column, aggregate code, word, tiles, step_ms, window_ms, tile width,
-    position of the first partial, of the second, unused.
+    features int64 (features, 10): output column, aggregate code, word, tiles, step_ms, window_ms,
+    tile width, position of the first partial, of the second, unused.
     """
 
     entity: Entity
@@ -126,7 +129,7 @@ def _windows_of(project: Project, entity: Entity) -> list[Window]:
 
 
 def _collect_series(windows: list[Window]) -> dict[str, _Series]:
-    """The distinct series of one entity; windows that differ only in length or aggregate share one."""
+    """The distinct series of one entity; windows of one expression and filter share one."""
     found: dict[str, _Series] = {}
     columns: dict[str, int] = {}
     for window in windows:
@@ -165,32 +168,43 @@ def _compile_entity(
         positions = _positions(series.partials)
         width = max(positions) + 1
         for step, longest in sorted(series.longest.items()):
-            tiles = longest // step + 1
+            tiles = -(-longest // step) + 1  # a tail within a tile reaches one tile further back
             series.ring_rows[step] = word
             row = [series.column, word, tiles, step, *positions]
             rings.setdefault(series.event.name, []).append(row)
             word += 1 + tiles * width
     word += word % 2
     features = [
-        _feature_row(window, aggregate, over, found, names[window_feature_name(window, aggregate, entity, over)])
+        _feature_row(
+            window,
+            aggregate,
+            over,
+            found,
+            names[window_feature_name(window, aggregate, entity, over)],
+        )
         for window in windows
         for over in window.over
         for aggregate in window.aggregate
-    ]  # fmt: skip
+    ]
     groups = tuple(
         GroupPlan(
             event,
             event_index,
-            tuple((s.of, s.where) for s in found.values() if s.event is event),
+            tuple((s.of, s.where) for s in found.values() if s.event.name == event.name),
             np.array(rings.get(event.name, []), dtype=np.int64).reshape(-1, 8),
             np.array(lasts.get(event.name, []), dtype=np.int64).reshape(-1, 2),
         )
         for event_index, event in enumerate(project.events)
-        if any(s.event is event for s in found.values())
+        if any(s.event.name == event.name for s in found.values())
     )
-    layout = zlib.crc32(repr((entity, [(k, s.ring_rows, s.last_row) for k, s in found.items()])).encode())
-    return EntityPlan(entity, index, word, layout & 0x7FFFFFFF, groups,
-                      np.array(features, dtype=np.int64).reshape(-1, 10))  # fmt: skip
+    table = np.array(features, dtype=np.int64).reshape(-1, 10)
+    return EntityPlan(entity, index, word, _layout(entity, found, rings), groups, table)
+
+
+def _layout(entity: Entity, found: dict[str, _Series], rings: dict[str, list[list[int]]]) -> int:
+    """A number that changes with the meaning of any word of the row."""
+    lasts = [(key, series.last_row) for key, series in found.items()]
+    return zlib.crc32(repr((entity, lasts, rings)).encode()) & 0x7FFFFFFF
 
 
 def _positions(partials: set[str]) -> list[int]:
@@ -211,5 +225,5 @@ def _feature_row(
     positions = dict(zip(PARTIALS, _positions(series.partials), strict=True))
     used = [positions[partial] for partial in _NEEDS[aggregate]] + [0]
     width = max(positions.values()) + 1
-    tiles = series.longest[step] // step + 1
+    tiles = -(-series.longest[step] // step) + 1
     return [output, code, series.ring_rows[step], tiles, step, length, width, *used[:2], 0]

@@ -57,7 +57,9 @@ class RedisStore:
     async def side(self, key: str) -> dict[str, bytes]:
         """A step's whole side hash."""
         try:
-            return {name.decode(): value for name, value in (await self._client.hgetall(key)).items()}
+            return {
+                name.decode(): value for name, value in (await self._client.hgetall(key)).items()
+            }
         except _UNAVAILABLE as error:
             raise StoreUnavailable(f"reading {key}: {error}") from error
 

@@ -1,4 +1,4 @@
-"""The same kernel offline: events in, vectors out, state kept in memory; for backfill, tests and training."""
+"""The same kernel offline: events in, vectors out, for backfill and training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Replayer:
         self._events = {event.name: index for index, event in enumerate(plan.project.events)}
 
     def apply(self, event_name: str, columns: Mapping[str, NDArray[Any]]) -> int:
-        """Fold events of one kind (columns of its fields and `time`, in ms); returns how many values came too late."""
+        """Fold events of one kind (its fields and `time` in ms); returns how many came too late."""
         rows = len(columns["time"])
         late = 0
         for entity, group in self.plan.groups_of(self._events[event_name]):
@@ -39,7 +39,7 @@ class Replayer:
         return late
 
     def vectors(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The vectors of requests (columns of their fields and `time`), shape (requests, features)."""
+        """The vectors of requests (their fields and `time`), shape (requests, features)."""
         rows = []
         for arena in self._arenas:
             slots = arena.slots_or_none(entity_keys(arena.plan, columns))

@@ -1,4 +1,4 @@
-"""The online store as a port: blobs by key, and one fenced atomic step per micro-batch and partition."""
+"""The online store as a port: blobs by key, and one fenced atomic step per micro-batch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from tidemill.errors import FencedError
 class Commit:
     """One atomic step of a step's partition.
 
-    It applies only if the fence's epoch is `epoch` and every `expected` field still has its value (a field that is not
-    there counts as 0); then fields and blobs are set, counters increased and the side hash changed, all or nothing.
+    It applies only if the fence's epoch is `epoch` and every `expected` field still has its value
+    (a field that is not there counts as 0); then fields and blobs are set, counters increased and
+    the side hash changed, all or nothing.
     """
 
     fence: str
@@ -31,7 +32,8 @@ class Commit:
 class OnlineStore(Protocol):
     """Feature state, offsets and pending predictions. Every call may wait on the network.
 
-    All raise StoreUnavailable when the store does not answer or refuses the write (out of memory, loading).
+    All raise StoreUnavailable when the store does not answer or refuses the write (out of memory,
+    loading).
     """
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
@@ -39,7 +41,7 @@ class OnlineStore(Protocol):
         ...
 
     async def claim(self, fence: str) -> dict[str, int]:
-        """Become the owner: raise the epoch by one; returns the fence's fields with the new `epoch`."""
+        """Become the owner: raise the epoch by one; returns the fence's fields as they are now."""
         ...
 
     async def fence_fields(self, fences: Sequence[str]) -> list[dict[str, int]]:
@@ -88,9 +90,11 @@ class MemoryStore:
     async def commit(self, commit: Commit) -> None:
         """Apply one step or raise FencedError."""
         fields = self.fences.get(commit.fence, {})
-        for name, expected in ({"epoch": commit.epoch} | dict(commit.expected)).items():
-            found = fields.get(name, 0)
-            if found != expected:
+        if fields.get("epoch") != commit.epoch:  # a fence nobody claimed has none
+            found = fields.get("epoch")
+            raise FencedError(f"{commit.fence}: epoch: found {found}; allowed: {commit.epoch}")
+        for name, expected in commit.expected.items():
+            if (found := fields.get(name, 0)) != expected:
                 raise FencedError(f"{commit.fence}: {name}: found {found}; allowed: {expected}")
         fields.update(commit.fields)
         for name, delta in commit.counters.items():

@@ -1,4 +1,4 @@
-"""Feature vectors: windows finalised at the request's time, request features and derived ones, as one float32 row."""
+"""Feature vectors: windows at the request's time, request features and derived ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.columns import entity_keys, field_columns, request_values
+from features.columns import entity_keys, field_columns, request_values, write_finite
 from features.plan import EntityPlan, FeaturePlan
 from features.store import OnlineStore
 from features.windows import finalise
@@ -23,8 +23,8 @@ from tidemill.topics import Names
 class Vectors:
     """What the model sees, and how fresh it is.
 
-    matrix float32 (requests, features), NaN for missing; ages_ms float64 (requests, entities): from the entity's newest
-    event to the request, NaN for an entity never seen.
+    matrix float32 (requests, features), NaN for missing; ages_ms float64 (requests, entities): from
+    the entity's newest event to the request, NaN for an entity never seen.
     """
 
     matrix: NDArray[np.float32]
@@ -54,7 +54,7 @@ class Assembler:
         columns: Mapping[str, NDArray[Any]],
         rows: Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]],
     ) -> Vectors:
-        """Vectors of requests given, per entity, an arena's words and each request's row in it (-1: never seen)."""
+        """Vectors from, per entity, an arena's words and each request's row (-1: never seen)."""
         times = columns["time"]
         matrix = np.full((len(times), len(self.plan.schema.names)), np.nan, dtype=np.float32)
         ages = np.full((len(times), len(self.plan.entities)), np.nan)
@@ -72,13 +72,11 @@ class Assembler:
         self._complete(columns, matrix)
         return Vectors(matrix, np.full((rows, len(self.plan.entities)), np.nan))
 
-    def _complete(
-        self, columns: Mapping[str, NDArray[Any]], matrix: NDArray[np.float32]
-    ) -> None:
+    def _complete(self, columns: Mapping[str, NDArray[Any]], matrix: NDArray[np.float32]) -> None:
         request_values(self._request, columns, matrix)
         for position, feature, sources in self._derived:
             inputs = {name: matrix[:, source] for name, source in sources}
-            matrix[:, position] = feature.value.evaluate(inputs, len(matrix))
+            write_finite(matrix[:, position], feature.value.evaluate(inputs, len(matrix)))
 
 
 class VectorReader:
@@ -117,7 +115,7 @@ class VectorReader:
     def _wanted(
         self, entity: EntityPlan, columns: Mapping[str, NDArray[Any]], places: dict[str, int]
     ) -> tuple[list[str], NDArray[np.int64]]:
-        """The distinct store keys of one entity and, per request, which of them is its own (-1: none)."""
+        """One entity's distinct store keys and, per request, which is its own (-1: none)."""
         distinct: dict[str, int] = {}
         keys = entity_keys(entity, columns)
         slots = np.full(len(keys), -1, dtype=np.int64)

@@ -1,8 +1,9 @@
 """The one kernel: fold events into tiles, and finalise tiles into features at a moment.
 
-A window of length W at time t covers the tiles floor((t - W) / step) to floor(t / step): its head is exact, its tail
-rounded down to the tile's step (sawtooth windows; Chronon, "Windowing"). The same two functions run in the worker,
-in the api, in replay and in backfill. Compiled with numba; both release the GIL.
+A window of length W at time t covers the tiles floor((t - W) / step) to floor(t / step): its head
+is exact, its tail rounded down to the tile's step (sawtooth windows; Chronon, "Windowing"). The
+same two functions run in the worker, in the api, in replay and in backfill. Compiled with numba;
+both release the GIL.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ COUNT, SUM, MEAN, MINIMUM, MAXIMUM, LAST, AGE = range(7)
 
 
 @njit(cache=True, nogil=True)
-def fold(
+def fold(  # noqa: PLR0913 - a compiled kernel takes its tables one by one
     words: NDArray[np.int32],
     slots: NDArray[np.int64],
     times: NDArray[np.int64],
@@ -23,10 +24,10 @@ def fold(
     rings: NDArray[np.int64],
     lasts: NDArray[np.int64],
 ) -> int:
-    """Fold events into the rows of an arena, in place; returns how many values came too late for their ring.
+    """Fold events into an arena's rows, in place; returns how many values came too late.
 
-    words (rows, words): the arena; slots (n,): each event's row; times (n,) in ms; values (n, series) with NaN for
-    what the series does not take; rings and lasts as in `GroupPlan`.
+    words (rows, words): the arena; slots (n,): each event's row; times (n,) in ms; values (n,
+    series) with NaN for what the series does not take; rings and lasts as in `GroupPlan`.
     """
     floats = words.view(np.float32)
     longs = words.view(np.int64)
@@ -48,7 +49,7 @@ def fold(
             at, tiles, tile = rings[r, 1], rings[r, 2], time // rings[r, 3]
             count, total, least, most = rings[r, 4], rings[r, 5], rings[r, 6], rings[r, 7]
             width = max(max(count, total), max(least, most)) + 1
-            newest = np.int64(words[row, at])
+            newest = np.int64(words[row, at]) - 1
             if tile <= newest - tiles:
                 late += 1
                 continue
@@ -61,7 +62,7 @@ def fold(
                 if most >= 0:
                     floats[row, base + most] = -np.inf
             if tile > newest:
-                words[row, at] = tile
+                words[row, at] = tile + 1
             base = at + 1 + (tile % tiles) * width
             if count >= 0:
                 floats[row, base + count] += np.float32(1.0)
@@ -84,9 +85,9 @@ def finalise(
 ) -> None:
     """Write every feature of every request into `matrix` (n, all features), in its output column.
 
-    slots (n,): the entity's row, -1 for an entity never seen; times (n,): the requests' moments in ms. A count or sum
-    over nothing is 0; a mean, min, max, last or age of nothing is NaN; age is in seconds. Tiles after the request's own
-    are not read.
+    slots (n,): the entity's row, -1 for an entity never seen; times (n,): the requests' moments in
+    ms. A count or sum over nothing is 0; a mean, min, max, last or age of nothing is NaN; age is in
+    seconds. Tiles after the request's own are not read.
     """
     floats = words.view(np.float32)
     longs = words.view(np.int64)
@@ -108,8 +109,8 @@ def finalise(
                 continue
             tiles, step, width = features[f, 3], features[f, 4], features[f, 6]
             first, second = features[f, 7], features[f, 8]
-            newest = np.int64(words[row, at])
-            low = max((time - features[f, 5]) // step, newest - tiles + 1)
+            newest = np.int64(words[row, at]) - 1
+            low = max((time - features[f, 5]) // step, newest - tiles + 1, 0)
             high = min(time // step, newest)
             a, b = 0.0, 0.0
             if code == MINIMUM:

@@ -1,4 +1,4 @@
-"""Tidemill: live scoring with models that learn from every outcome; a project file imports only this."""
+"""Tidemill: live scoring with models that learn from every outcome."""
 
 from tidemill.declaration import (
     BadCase,

@@ -2,111 +2,37 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tidemill.checks import (
+    check_kind,
+    check_name,
+    check_number,
+    check_one_of,
+    check_range,
+    check_unique,
+    check_whole,
+)
 from tidemill.durations import DAY_MS, MINUTE_MS, duration_ms
 from tidemill.errors import DeclarationError
-from tidemill.expressions import Column, Expression
+from tidemill.expressions import Expression
+from tidemill.fields import Field as Field  # also importable from here
+from tidemill.fields import Record, samples, typed_fields
 
 AGGREGATES = ("count", "sum", "mean", "min", "max", "last", "age")
 Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "age"]
-FieldType = type[str] | type[float] | type[int] | type[bool]
 SHORTEST_WINDOW_MS, LONGEST_WINDOW_MS = MINUTE_MS, 90 * DAY_MS
-RESERVED_FIELDS = ("event", "id", "time")
-
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
-_FIELD_TYPES: dict[Any, tuple[FieldType, bool]] = {
-    kind: (base, optional)
-    for base in (str, float, int, bool)
-    for kind, optional in ((base, False), (base | None, True))
-}
-
-
-def _check_name(where: str, name: object) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise DeclarationError(where, name, "lower-case letters, digits and _, a letter first")
-
-
-def _check_kind(where: str, values: Iterable[object], kind: type, allowed: str) -> None:
-    for value in values:
-        if not isinstance(value, kind):
-            raise DeclarationError(where, value, allowed)
-
-
-def _check_one_of(where: str, found: object, allowed: Iterable[str]) -> None:
-    names = tuple(allowed)
-    if found not in names:
-        raise DeclarationError(where, found, "one of " + ", ".join(names))
-
-
-def _check_unique(where: str, names: Sequence[str]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise DeclarationError(where, name, "each name once")
-
-
-def _check_range(where: str, found: float, low: float, high: float) -> None:
-    number = isinstance(found, (int, float)) and not isinstance(found, bool)
-    if not number or not low <= found <= high:
-        raise DeclarationError(where, found, f"a number from {low:g} to {high:g}")
-
-
-@dataclass(frozen=True, slots=True)
-class Field:
-    """One typed field of an event or a request."""
-
-    name: str
-    type: FieldType
-    optional: bool
-
-
-class _Record:
-    """Named typed fields; `record.name` and `record["name"]` give the column to compute with."""
-
-    __slots__ = ()
-    name: str
-    columns: tuple[Field, ...]
-
-    def __getitem__(self, name: str) -> Expression:
-        """The column of one field."""
-        allowed = [f.name for f in self.columns] + ["time"]
-        _check_one_of(f"{self.name}.{name}", name, allowed)
-        return Column(name)
-
-    def __getattr__(self, name: str) -> Expression:
-        if name.startswith("_") or name == "columns":
-            raise AttributeError(name)
-        return self[name]
-
-    def field(self, name: str) -> Field:
-        """One field by its name; KeyError if there is none."""
-        return next(f for f in self.columns if f.name == name)
-
-
-def _columns(where: str, fields: Mapping[str, Any]) -> tuple[Field, ...]:
-    if not isinstance(fields, Mapping) or not fields:
-        raise DeclarationError(f"{where}.fields", fields, "a mapping from field name to type")
-    columns = []
-    for name, kind in fields.items():
-        _check_name(f"{where}.fields", name)
-        if name in RESERVED_FIELDS:
-            raise DeclarationError(f"{where}.fields", name, "any name but event, id and time")
-        if kind not in _FIELD_TYPES:
-            allowed = "str, float, int or bool, or one of them with | None"
-            raise DeclarationError(f"{where}.fields[{name!r}]", kind, allowed)
-        columns.append(Field(name, *_FIELD_TYPES[kind]))
-    return tuple(columns)
 
 
 @dataclass(frozen=True)
-class Event(_Record):
+class Event(Record):
     """A kind of fact that producers send.
 
-    `key` is the field whose value orders the events on Kafka; `fields` maps names to `str`, `float`, `int` or
-    `bool`, with `| None` for one that may be missing. Every event also has `time` (milliseconds) and may have `id`.
+    `key` is the field whose value orders the events on Kafka; `fields` maps names to `str`,
+    `float`, `int` or `bool`, with `| None` for one that may be missing. Every event also has `time`
+    (milliseconds) and may have `id`.
     """
 
     name: str
@@ -115,13 +41,13 @@ class Event(_Record):
     columns: tuple[Field, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        _check_name("Event.name", self.name)
-        object.__setattr__(self, "columns", _columns(f"Event {self.name}", self.fields))
-        _check_one_of(f"Event {self.name}.key", self.key, self.fields)
+        check_name("Event.name", self.name)
+        object.__setattr__(self, "columns", typed_fields(f"Event {self.name}", self.fields))
+        check_one_of(f"Event {self.name}.key", self.key, self.fields)
 
 
 @dataclass(frozen=True)
-class Request(_Record):
+class Request(Record):
     """What a caller sends to get a score; `time` is the moment it is scored for."""
 
     fields: Mapping[str, Any]
@@ -129,7 +55,7 @@ class Request(_Record):
     name: str = "request"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "columns", _columns("Request", self.fields))
+        object.__setattr__(self, "columns", typed_fields("Request", self.fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +66,19 @@ class Entity:
     keys: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        _check_name("Entity.name", self.name)
+        check_name("Entity.name", self.name)
         if not isinstance(self.keys, tuple) or not self.keys:
             raise DeclarationError(f"Entity {self.name}.keys", self.keys, "a tuple of field names")
+        check_kind(f"Entity {self.name}.keys", self.keys, str, "a field name")
 
 
 @dataclass(frozen=True, slots=True)
 class Window:
     """Aggregates of one event over sliding windows, for each of several entities.
 
-    `of` is the number to aggregate (not needed for count and age), `where` keeps only some events. Features are
-    named `{name}_{aggregate}_{entity}_{over}`. Windows slide in steps of 1/12 or finer and reach to the request's
-    moment (Chronon's sawtooth: an exact head, a tail rounded to the step).
+    `of` is the number to aggregate (not needed for count and age), `where` keeps only some events.
+    Features are named `{name}_{aggregate}_{entity}_{over}`. Windows reach to the request's moment;
+    their tail slides in steps of 1/12 or finer, of one minute below 12 min (Chronon's sawtooth).
     """
 
     name: str
@@ -163,21 +90,24 @@ class Window:
     where: Expression | None = None
 
     def __post_init__(self) -> None:
-        _check_name("Window.name", self.name)
+        check_name("Window.name", self.name)
         where = f"Window {self.name}"
-        _check_kind(f"{where}.event", (self.event,), Event, "an Event")
+        check_kind(f"{where}.event", (self.event,), Event, "an Event")
         for attribute in ("aggregate", "by", "over"):
             value = getattr(self, attribute)
             if not isinstance(value, tuple) or not value:
                 raise DeclarationError(f"{where}.{attribute}", value, "a tuple that is not empty")
-        _check_kind(f"{where}.by", self.by, Entity, "an Entity")
+        check_kind(f"{where}.by", self.by, Entity, "an Entity")
         for aggregate in self.aggregate:
-            _check_one_of(f"{where}.aggregate", aggregate, AGGREGATES)
+            check_one_of(f"{where}.aggregate", aggregate, AGGREGATES)
             if self.of is None and aggregate not in ("count", "age"):
-                raise DeclarationError(f"{where}.of", None, f"an expression ({aggregate} needs one)")
+                raise DeclarationError(
+                    f"{where}.of", None, f"an expression ({aggregate} needs one)"
+                )
         for over in self.over:
-            _check_range(f"{where}.over", duration_ms(f"{where}.over", over),
-                         SHORTEST_WINDOW_MS, LONGEST_WINDOW_MS)  # fmt: skip
+            length_ms = duration_ms(f"{where}.over", over)
+            if not SHORTEST_WINDOW_MS <= length_ms <= LONGEST_WINDOW_MS:
+                raise DeclarationError(f"{where}.over", over, "a duration from 1min to 90d")
         self._check_columns(where)
 
     def _check_columns(self, where: str) -> None:
@@ -185,12 +115,13 @@ class Window:
         for attribute, expression in (("of", self.of), ("where", self.where)):
             if expression is None:
                 continue
-            _check_kind(f"{where}.{attribute}", (expression,), Expression, "an expression")
+            check_kind(f"{where}.{attribute}", (expression,), Expression, "an expression")
             for name in sorted(expression.names()):
-                _check_one_of(f"{where}.{attribute}", name, fields)
+                check_one_of(f"{where}.{attribute}", name, fields)
+            check_number(f"{where}.{attribute}", expression, samples(self.event.columns))
         for entity in self.by:
             for key in entity.keys:
-                _check_one_of(f"{where}.by {entity.name}", key, fields)
+                check_one_of(f"{where}.by {entity.name}", key, fields)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +133,8 @@ class RequestFeature:
     categorical: bool = False
 
     def __post_init__(self) -> None:
-        _check_name("RequestFeature.name", self.name)
-        _check_kind(f"RequestFeature {self.name}.value", (self.value,), Expression, "an expression")
+        check_name("RequestFeature.name", self.name)
+        check_kind(f"RequestFeature {self.name}.value", (self.value,), Expression, "an expression")
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,8 +145,8 @@ class DerivedFeature:
     value: Expression
 
     def __post_init__(self) -> None:
-        _check_name("DerivedFeature.name", self.name)
-        _check_kind(f"DerivedFeature {self.name}.value", (self.value,), Expression, "an expression")
+        check_name("DerivedFeature.name", self.name)
+        check_kind(f"DerivedFeature {self.name}.value", (self.value,), Expression, "an expression")
 
 
 Feature = Window | RequestFeature | DerivedFeature
@@ -223,7 +154,7 @@ Feature = Window | RequestFeature | DerivedFeature
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """The outcome (0 or 1), joined to its prediction by `key`, waited for at most `wait` after the request.
+    """The outcome (0 or 1), waited for at most `wait` after the request.
 
     `key` names the request fields whose values, joined with `|`, make the join key.
     """
@@ -250,8 +181,8 @@ class TreeHead:
     learning_rate: float = 0.002
 
     def __post_init__(self) -> None:
-        _check_name("TreeHead.name", self.name)
-        _check_range(f"TreeHead {self.name}.learning_rate", self.learning_rate, 0, 1)
+        check_name("TreeHead.name", self.name)
+        check_range(f"TreeHead {self.name}.learning_rate", self.learning_rate, 0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,19 +197,21 @@ class LightGBM:
     seed: int = 7
 
     def __post_init__(self) -> None:
-        _check_range("LightGBM.leaves", self.leaves, 2, 4096)
-        _check_range("LightGBM.rounds", self.rounds, 1, 10_000)
-        _check_range("LightGBM.learning_rate", self.learning_rate, 1e-6, 1)
-        _check_range("LightGBM.min_rows_per_leaf", self.min_rows_per_leaf, 1, 1e9)
-        _check_range("LightGBM.feature_share", self.feature_share, 0.01, 1)
+        check_whole("LightGBM.leaves", self.leaves, 2, 4096)
+        check_whole("LightGBM.rounds", self.rounds, 1, 10_000)
+        check_range("LightGBM.learning_rate", self.learning_rate, 1e-6, 1)
+        check_whole("LightGBM.min_rows_per_leaf", self.min_rows_per_leaf, 1, 1_000_000_000)
+        check_whole("LightGBM.seed", self.seed, 0, 2_147_483_647)
+        check_range("LightGBM.feature_share", self.feature_share, 0.01, 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
     """What a candidate must show before it is published.
 
-    Candidate and champion are compared on the newest `holdout` of labelled examples by log-loss; the candidate may be
-    worse by at most `tolerance` (relative), and needs `min_rows` examples to be judged at all.
+    Candidate and champion are compared on the newest `holdout` of labelled examples by log-loss;
+    the candidate may be worse by at most `tolerance` (relative), and needs `min_rows` examples to
+    be judged at all.
     """
 
     holdout: str = "7d"
@@ -287,8 +220,8 @@ class Gate:
 
     def __post_init__(self) -> None:
         duration_ms("Gate.holdout", self.holdout)
-        _check_range("Gate.tolerance", self.tolerance, 0, 1)
-        _check_range("Gate.min_rows", self.min_rows, 1, 1e12)
+        check_range("Gate.tolerance", self.tolerance, 0, 1)
+        check_whole("Gate.min_rows", self.min_rows, 1, 1_000_000_000_000)
 
     @property
     def holdout_ms(self) -> int:
@@ -307,8 +240,8 @@ class BadCase:
     when: Expression
 
     def __post_init__(self) -> None:
-        _check_name("BadCase.reason", self.reason)
-        _check_kind(f"BadCase {self.reason}.when", (self.when,), Expression, "an expression")
+        check_name("BadCase.reason", self.reason)
+        check_kind(f"BadCase {self.reason}.when", (self.when,), Expression, "an expression")
 
     @property
     def needs_label(self) -> bool:
@@ -318,7 +251,7 @@ class BadCase:
 
 @dataclass(frozen=True)
 class Project:
-    """A whole service: what comes in, what is computed, what is learned and what is asked of a new model."""
+    """A whole service: what comes in, what is computed and learned, what a new model must show."""
 
     name: str
     events: tuple[Event, ...]
@@ -331,7 +264,7 @@ class Project:
     bad_cases: tuple[BadCase, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_name("Project.name", self.name)
+        check_name("Project.name", self.name)
         kinds: tuple[tuple[str, Any, str], ...] = (
             ("events", Event, "an Event"),
             ("features", Feature, "a Window, RequestFeature or DerivedFeature"),
@@ -341,37 +274,71 @@ class Project:
             value = getattr(self, attribute)
             if not isinstance(value, tuple):
                 raise DeclarationError(f"Project.{attribute}", value, "a tuple")
-            _check_kind(f"Project.{attribute}", value, kind, allowed)
-        for attribute, kind in (("request", Request), ("label", Label), ("learner", TreeHead),
-                                ("trainer", LightGBM), ("gate", Gate)):  # fmt: skip
-            _check_kind(f"Project.{attribute}", (getattr(self, attribute),), kind, f"a {kind.__name__}")
+            check_kind(f"Project.{attribute}", value, kind, allowed)
+        single = {
+            "request": Request, "label": Label, "learner": TreeHead, "trainer": LightGBM, "gate": Gate
+        }  # fmt: skip
+        for attribute, kind in single.items():
+            value = getattr(self, attribute)
+            check_kind(f"Project.{attribute}", (value,), kind, f"a {kind.__name__}")
         self._check_features()
 
     def _check_features(self) -> None:
-        _check_unique("Project.events", [event.name for event in self.events])
+        check_unique("Project.events", [event.name for event in self.events])
         request_fields = [f.name for f in self.request.columns] + ["time"]
         for feature in self.features:
             if isinstance(feature, RequestFeature):
                 for name in sorted(feature.value.names()):
-                    _check_one_of(f"RequestFeature {feature.name}.value", name, request_fields)
+                    check_one_of(f"RequestFeature {feature.name}.value", name, request_fields)
+                where = f"RequestFeature {feature.name}.value"
+                check_number(where, feature.value, samples(self.request.columns))
             elif isinstance(feature, Window):
                 if feature.event not in self.events:
                     found = feature.event.name
-                    raise DeclarationError(f"Window {feature.name}.event", found, "one of Project.events")
+                    raise DeclarationError(
+                        f"Window {feature.name}.event", found, "one of Project.events"
+                    )
                 for entity in feature.by:
                     for key in entity.keys:
-                        _check_one_of(f"Entity {entity.name}.keys", key, request_fields)
+                        check_one_of(f"Entity {entity.name}.keys", key, request_fields)
         names = self.feature_names
-        _check_unique("Project.features", names)
-        for feature in self.features:
-            if isinstance(feature, DerivedFeature):
-                for name in sorted(feature.value.names()):
-                    _check_one_of(f"DerivedFeature {feature.name}.value", name, names)
-        for rule in self.bad_cases:
-            for name in sorted(rule.when.names()):
-                _check_one_of(f"BadCase {rule.reason}.when", name, ["score", "label", *names])
+        check_unique("Project.features", names)
+        # Two entities of one name would share keys in the store.
+        check_unique("Project.entities", [entity.name for entity in self.entities])
+        for name in ("score", "label"):
+            if name in names:
+                raise DeclarationError("Project.features", name, "any name but score and label")
+        self._check_derived(names)
+        self._check_bad_cases(names)
         for key in self.label.key:
-            _check_one_of("Label.key", key, request_fields)
+            check_one_of("Label.key", key, request_fields)
+            if key != "time" and self.request.field(key).optional:
+                raise DeclarationError("Label.key", key, "request fields that are never missing")
+
+    def _check_derived(self, names: Sequence[str]) -> None:
+        # Derived features are computed in order, so one may read only those before it.
+        later = {f.name for f in self.features if isinstance(f, DerivedFeature)}
+        for feature in self.features:
+            if not isinstance(feature, DerivedFeature):
+                continue
+            where = f"DerivedFeature {feature.name}.value"
+            allowed = [name for name in names if name not in later]
+            for name in sorted(feature.value.names()):
+                check_one_of(where, name, allowed)
+            check_number(
+                where, feature.value, samples([Field(name, float, True) for name in allowed])
+            )
+            later.discard(feature.name)
+
+    def _check_bad_cases(self, names: Sequence[str]) -> None:
+        check_unique("Project.bad_cases", [rule.reason for rule in self.bad_cases])
+        allowed = ["score", "label", *names]
+        for rule in self.bad_cases:
+            where = f"BadCase {rule.reason}.when"
+            for name in sorted(rule.when.names()):
+                check_one_of(where, name, allowed)
+            numbers = [Field(name, float, True) for name in allowed]
+            check_number(where, rule.when, samples(numbers))
 
     @property
     def entities(self) -> tuple[Entity, ...]:
@@ -381,7 +348,7 @@ class Project:
 
     @property
     def feature_names(self) -> list[str]:
-        """Every feature's name in the order of the vector: as declared, a window's features expanded."""
+        """Every feature's name in the order of the vector, a window's features expanded."""
         names: list[str] = []
         for feature in self.features:
             names += window_names(feature) if isinstance(feature, Window) else [feature.name]

@@ -19,5 +19,7 @@ def duration_ms(name: str, text: str) -> int:
     """
     match = _PATTERN.fullmatch(text) if isinstance(text, str) else None
     if match is None or int(match[1]) == 0:
-        raise DeclarationError(name, text, "a positive duration such as 500ms, 30s, 5min, 6h or 14d")
+        raise DeclarationError(
+            name, text, "a positive duration such as 500ms, 30s, 5min, 6h or 14d"
+        )
     return int(match[1]) * _UNITS_MS[match[2]]

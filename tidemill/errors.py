@@ -1,5 +1,7 @@
 """Every error Tidemill raises, in one tree.
 
+::
+
     TidemillError
     ├── DeclarationError      a mistake in a project file (file, name, found, allowed)
     ├── SettingsError         a mistake in the environment

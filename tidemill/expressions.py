@@ -1,8 +1,9 @@
 """Typed expressions over columns: written in a project file, evaluated on whole micro-batches.
 
-`departure.delay > 15` builds a tree; `evaluate` computes it for all rows at once with NumPy. Numbers are
-float64 with NaN for a missing value, strings are object arrays with None. A comparison with a missing value
-is false, arithmetic with one is missing.
+`departure.delay > 15` builds a tree; `evaluate` computes it for all rows at once with NumPy.
+Numbers are float64 with NaN for a missing value, strings are object arrays with None. A comparison
+with a missing value is false, a missing flag counts as false, arithmetic with a missing value is
+missing. In arithmetic a truth value counts as 0 or 1.
 """
 
 from __future__ import annotations
@@ -27,10 +28,12 @@ _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
     "==": operator.eq, "!=": operator.ne,
-    "&": np.logical_and, "|": np.logical_or,
+    "&": lambda left, right: truth(left) & truth(right),
+    "|": lambda left, right: truth(left) | truth(right),
 }  # fmt: skip
+_ARITHMETIC = ("+", "-", "*", "/")
 _UNARY: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
-    "not": np.logical_not,
+    "not": lambda column: ~truth(column),
     "abs": np.abs,
     "hour": lambda ms: np.floor(ms % _DAY_MS / _HOUR_MS),
     "minute_of_day": lambda ms: np.floor(ms % _DAY_MS / 60_000),
@@ -42,6 +45,19 @@ _UNARY: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     ),
     "category": lambda column: _hash_categories(column),
 }
+
+
+def truth(column: NDArray[Any]) -> NDArray[np.bool_]:
+    """A column as truth values; a missing number is false."""
+    if column.dtype == object:
+        raise TypeError("a string is not a truth value")
+    known: NDArray[np.bool_] = (column != 0) & ~np.isnan(column)
+    return known
+
+
+def _number(column: NDArray[Any]) -> NDArray[Any]:
+    # NumPy adds truth values with "or" and refuses to subtract them.
+    return column.astype(np.float64) if column.dtype == np.bool_ else column
 
 
 def _hash_categories(column: NDArray[Any]) -> NDArray[np.float64]:
@@ -68,6 +84,9 @@ class Expression(ABC):
     def __add__(self, other: Operand) -> Expression:
         return Binary("+", self, wrap(other))
 
+    def __radd__(self, other: Operand) -> Expression:
+        return Binary("+", wrap(other), self)
+
     def __sub__(self, other: Operand) -> Expression:
         return Binary("-", self, wrap(other))
 
@@ -77,8 +96,17 @@ class Expression(ABC):
     def __mul__(self, other: Operand) -> Expression:
         return Binary("*", self, wrap(other))
 
+    def __rmul__(self, other: Operand) -> Expression:
+        return Binary("*", wrap(other), self)
+
     def __truediv__(self, other: Operand) -> Expression:
         return Binary("/", self, wrap(other))
+
+    def __rtruediv__(self, other: Operand) -> Expression:
+        return Binary("/", wrap(other), self)
+
+    def __neg__(self) -> Expression:
+        return Binary("-", wrap(0), self)
 
     def __gt__(self, other: Operand) -> Expression:
         return Binary(">", self, wrap(other))
@@ -171,7 +199,9 @@ class Binary(Expression):
     def evaluate(self, columns: Columns, rows: int) -> NDArray[Any]:
         """Apply the operation to all rows; dividing by zero is missing."""
         left, right = self.left.evaluate(columns, rows), self.right.evaluate(columns, rows)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        if self.operation in _ARITHMETIC:
+            left, right = _number(left), _number(right)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             result: NDArray[Any] = _BINARY[self.operation](left, right)
         if self.operation == "/":
             return np.where(np.isfinite(result), result, np.nan)

@@ -16,8 +16,9 @@ PARTS = ("api", "batch", "cli", "console", "features", "learners", "streams")
 def load_project(path: Path) -> Project:
     """Run the file and return the one `Project` it defines.
 
-    Raises DeclarationError naming the file (and the line, where Python knows it) for a file that is missing, does not
-    import, defines no project or several, or whose folder hides one of Tidemill's own parts.
+    Raises DeclarationError naming the file (and the line, where Python knows it) for a file that is
+    missing, does not import, defines no project or several, or whose folder hides one of Tidemill's
+    own parts.
     """
     if not path.is_file():
         raise DeclarationError("project file", str(path), "a Python file that exists")
@@ -27,12 +28,13 @@ def load_project(path: Path) -> Project:
         raise DeclarationError("project file", path.name, "a file ending in .py", str(path))
     module = importlib.util.module_from_spec(spec)
     sys.path.insert(0, str(path.parent.resolve()))
+    sys.modules[module.__name__] = module  # dataclasses in the file look themselves up there
     try:
         spec.loader.exec_module(module)
     except DeclarationError as error:
         place = _line_in(path, error)
         raise DeclarationError(error.name, error.found, error.allowed, place) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         found = f"{type(error).__name__}: {error}"
         raise DeclarationError("import", found, "code that runs", _line_in(path, error)) from None
     finally:
@@ -48,18 +50,18 @@ def _refuse_clashes(path: Path) -> None:
     for part in PARTS:
         for clash in (path.parent / part, path.parent / f"{part}.py"):
             if clash.is_dir() or clash.is_file():
-                raise DeclarationError(
-                    clash.name, str(clash), f"names other than Tidemill's own parts: {', '.join(PARTS)}", str(path)
-                )  # fmt: skip
+                allowed = f"names other than Tidemill's own parts: {', '.join(PARTS)}"
+                raise DeclarationError(clash.name, str(clash), allowed, str(path))
 
 
 def _line_in(path: Path, error: BaseException) -> str:
     """`file:line` of the innermost frame inside the project file."""
-    if isinstance(error, SyntaxError) and error.filename == str(path) and error.lineno:
+    places = (str(path), str(path.absolute()))  # Python makes the path of a module absolute
+    if isinstance(error, SyntaxError) and error.filename in places and error.lineno:
         return f"{path}:{error.lineno}"
     lines = [
         frame.lineno
         for frame in traceback.extract_tb(error.__traceback__)
-        if frame.filename == str(path)
+        if frame.filename in places
     ]
     return f"{path}:{lines[-1]}" if lines else str(path)

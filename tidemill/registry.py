@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,13 +17,15 @@ import msgspec
 from tidemill.errors import ArtifactError, LockedError
 
 MANIFEST = "manifest.json"
+_NAME = re.compile(r"r\d{4,}")
 
 
 class Manifest(msgspec.Struct, frozen=True):
     """What a release is and where it comes from.
 
-    `files` maps each file to its sha256; `offsets` says how far the training data reached (topic:partition → next
-    offset), from where the learner catches up; `metrics` are those of the gate.
+    `files` maps each file to its sha256; `offsets` says how far the training data reached
+    (topic:partition → next offset), from where the learner catches up; `metrics` are those of the
+    gate.
     """
 
     release: str
@@ -49,7 +52,9 @@ class Registry:
         """The published releases, oldest first (r0001, r0002, …)."""
         if not self.folder.is_dir():
             return []
-        return sorted(p.name for p in self.folder.iterdir() if (p / MANIFEST).is_file())
+        names = [p.name for p in self.folder.iterdir() if _NAME.fullmatch(p.name)]
+        found = (name for name in names if (self.folder / name / MANIFEST).is_file())
+        return sorted(found, key=lambda name: int(name[1:]))
 
     def newest(self) -> str | None:
         """The release published last, or None."""
@@ -73,6 +78,7 @@ class Registry:
             _write_durably(staging / MANIFEST, msgspec.json.format(msgspec.json.encode(manifest)))
             staging.chmod(0o755)
             os.rename(staging, self.folder / manifest.release)
+            _sync_folder(self.folder)
         except BaseException:
             shutil.rmtree(staging, ignore_errors=True)
             raise
@@ -108,6 +114,14 @@ class Registry:
             except BlockingIOError:
                 raise LockedError(f"another retrain of {self.folder.name} is running") from None
             yield
+
+
+def _sync_folder(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _write_durably(path: Path, data: bytes) -> None:

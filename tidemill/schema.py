@@ -23,6 +23,6 @@ class FeatureSchema:
 
 
 def schema_of(project: Project) -> FeatureSchema:
-    """The schema a project's features declare; it depends on nothing but the declaration of the features."""
+    """The schema a project's features declare; it depends on their declaration alone."""
     definition = "float32\n" + "\n".join(repr(feature) for feature in project.features)
     return FeatureSchema(tuple(project.feature_names), tuple(project.categorical_names), definition)

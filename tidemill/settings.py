@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pydantic
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidemill.errors import SettingsError
+
+_PASSWORD = re.compile(r"://[^@\s]*@")
 
 
 class Settings(BaseSettings):
@@ -50,10 +53,11 @@ class Settings(BaseSettings):
 
 
 def read_settings() -> Settings:
-    """Read the environment once. Raises SettingsError naming the variable, the value and what is allowed."""
+    """Read the environment once; raises SettingsError naming the variable, found and allowed."""
     try:
         return Settings()
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name = "TIDEMILL_" + "_".join(str(part) for part in first["loc"]).upper()
-        raise SettingsError(f"{name}: found {first['input']!r}; {first['msg']}") from None
+        found = _PASSWORD.sub("://***@", repr(first["input"]))
+        raise SettingsError(f"{name}: found {found}; {first['msg']}") from None

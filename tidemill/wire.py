@@ -1,6 +1,7 @@
 """What travels on the topics: frozen records that encode and decode themselves.
 
-Times are milliseconds since 1970-01-01 UTC; vectors are little-endian float32 in the schema's order.
+Times are milliseconds since 1970-01-01 UTC; vectors are little-endian float32 in the schema's
+order.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
 class Prediction(Record, frozen=True):
     """One scored request, logged with the vector it used.
 
-    `score` is the probability answered; `baseline` is what the frozen release says for the same vector.
+    `score` is the probability answered; `baseline` is what the frozen release says for the same
+    vector.
     """
 
     id: str
@@ -49,8 +51,9 @@ class LabelEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Example(Record, frozen=True):
-    """A prediction with its label; `partition` and `sequence` are the join's, gap-free per partition.
+    """A prediction with its label.
 
+    `partition` and `sequence` are the join's, gap-free per partition.
     `label_produced_ms` is the wall-clock time at which the broker or producer stamped the label.
     """
 
@@ -63,7 +66,7 @@ class Example(Record, frozen=True):
 
 
 class BadCaseFound(Record, frozen=True):
-    """A case worth a look: the reason's code, the prediction and its label (None when judged at scoring)."""
+    """A case worth a look: the reason, the prediction and its label (None: judged at scoring)."""
 
     reason: str
     prediction: Prediction
@@ -74,8 +77,9 @@ class BadCaseFound(Record, frozen=True):
 class UpdateGroup(msgspec.Struct, frozen=True, array_like=True):
     """Rows for one entity from one kind of event, as columns.
 
-    `keys` are entity keys; `offsets` (int64) the rows' source offsets; `times` (int64); `values` float32 of shape
-    (rows, series) with NaN where a series does not take the event; `first` (uint8) is 1 on one row of each event.
+    `keys` are entity keys; `offsets` (int64) the rows' source offsets; `times` (int64); `values`
+    float32 of shape (rows, series) with NaN where a series does not take the event; `first` (uint8)
+    is 1 on one row of each event.
     """
 
     entity: int
@@ -88,9 +92,10 @@ class UpdateGroup(msgspec.Struct, frozen=True, array_like=True):
 
 
 class UpdateBatch(Record, frozen=True):
-    """All rows of one micro-batch of source partition `source` for one target partition; `next_offset` follows it.
+    """All rows of one micro-batch of partition `source` for one target partition.
 
-    Sent to every target partition, rows or not, so that each knows how far the source has been applied.
+    `next_offset` follows the micro-batch. Sent to every target partition, rows or not, so that each knows how far the source has been
+    applied.
     """
 
     schema: str
@@ -115,8 +120,8 @@ class DeadLetter(Record, frozen=True):
 class Announcement(Record, frozen=True):
     """A release published by batch or a snapshot published by a learner.
 
-    `sha256` is the hex digest of the snapshot's bytes or of the release's manifest. `labels_produced_ms` are the times
-    of the labels this snapshot learned since the one before.
+    `sha256` is the hex digest of the snapshot's bytes or of the release's manifest.
+    `labels_produced_ms` are the times of the labels this snapshot learned since the one before.
     """
 
     kind: Literal["release", "snapshot"]
@@ -131,7 +136,10 @@ class Announcement(Record, frozen=True):
 
 def decode(kind: type[Any], data: bytes) -> Any:
     """Decode one record; raises msgspec.DecodeError for anything else."""
-    return _DECODERS[kind].decode(data)
+    try:
+        return _DECODERS[kind].decode(data)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 _DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {
@@ -147,5 +155,7 @@ def vector_bytes(vector: NDArray[np.float32]) -> bytes:
 
 def vectors(predictions: list[Prediction]) -> NDArray[np.float32]:
     """The vectors of several predictions, shape (predictions, features)."""
+    if not predictions:
+        return np.empty((0, 0), dtype=np.float32)
     joined = b"".join(prediction.vector for prediction in predictions)
     return np.frombuffer(joined, "<f4").reshape(len(predictions), -1)

@@ -1,0 +1,123 @@
+"""The HTTP application: FastAPI for what is rare, raw routes for what is hot."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import structlog
+from fastapi import FastAPI, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
+
+import tidemill
+from api.errors import RETRY_AFTER_SECONDS, ErrorBody, Problem, refuse_failure
+from api.hot import HotRoute, HotRoutes
+from api.openapi import add_raw_routes
+from api.service import ScoringService
+from tidemill.errors import StoreUnavailable
+
+_JSON = "application/json"
+_LOG = structlog.get_logger()
+
+
+class ScoringApp(FastAPI):
+    """FastAPI with raw routes that are answered before its middleware and routing."""
+
+    hot: HotRoutes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a hot path at once, leave everything else to FastAPI."""
+        if scope["type"] == "http" and (route := self.hot.paths.get(scope["path"])):
+            await self.hot.answer(route, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
+def create_app(service: ScoringService) -> ScoringApp:
+    """The application of one scoring service; its lifespan runs the service."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with service.running():
+            yield
+
+    app = ScoringApp(
+        title=f"Tidemill: {service.project.name}", version=tidemill.__version__, lifespan=lifespan
+    )
+    routes = {
+        "/v1/score": HotRoute("score", 200, service.score),
+        "/v1/score:batch": HotRoute("score_batch", 200, service.score_batch),
+        "/v1/labels": HotRoute("labels", 202, service.take_labels),
+    }
+    app.hot = HotRoutes(routes, service.settings.body_limit_bytes, service.measurements)
+    _add_probes(app, service)
+    _add_reports(app, service)
+    _add_errors(app)
+    _publish(app, service)
+    return app
+
+
+def _add_probes(app: FastAPI, service: ScoringService) -> None:
+    @app.get("/healthz", summary="Is the process alive?")
+    async def healthz() -> Response:
+        return _json(b'{"alive":true}')
+
+    @app.get("/readyz", summary="Is a model loaded, do store and broker answer?")
+    async def readyz() -> Response:
+        missing = await service.readiness()
+        body = msgspec.json.encode({"ready": not missing, "missing": missing})
+        return _json(body, 503 if missing else 200)
+
+
+def _add_reports(app: FastAPI, service: ScoringService) -> None:
+    @app.get("/metrics", summary="Metrics for Prometheus")
+    async def metrics() -> Response:
+        return Response(generate_latest(service.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/v1/status", summary="What the console shows")
+    async def status() -> Response:
+        return _json(await service.status())
+
+    @app.get("/v1/progress", summary="How far events have been applied")
+    async def progress() -> Response:
+        return _json(await service.progress())
+
+
+def _add_errors(app: FastAPI) -> None:
+    @app.exception_handler(HTTPException)
+    async def refused(request: Request, error: HTTPException) -> Response:
+        cause = {404: "unknown_route", 405: "method_not_allowed"}.get(error.status_code, "refused")
+        found = f"{request.method} {request.url.path}"
+        problem = Problem(cause, "path", found, "the routes in /openapi.json")
+        return _json(msgspec.json.encode(ErrorBody(problem)), error.status_code, error.headers)
+
+    @app.exception_handler(StoreUnavailable)
+    async def store_gone(_: Request, error: StoreUnavailable) -> Response:
+        problem = Problem("store_unavailable", "store", str(error), "a store that answers")
+        body = msgspec.json.encode(ErrorBody(problem))
+        return _json(body, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+
+    @app.exception_handler(Exception)
+    async def failed(request: Request, error: Exception) -> Response:
+        _LOG.error("request_failed", path=request.url.path, exc_info=error)
+        return _json(refuse_failure().body, 500)
+
+
+def _publish(app: FastAPI, service: ScoringService) -> None:
+    """The document is made once, when first asked for."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = add_raw_routes(generate(), service.project)
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _json(body: bytes, status: int = 200, headers: Any = None) -> Response:
+    return Response(body, status, headers, media_type=_JSON)

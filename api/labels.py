@@ -1,0 +1,66 @@
+"""Take labels over HTTP and hand them to the log, exactly as producers write them."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from api.errors import refuse_without_broker
+from features.decoding import check_time, input_error
+from tidemill import topics
+from tidemill.bus import Producer
+from tidemill.clock import Clock
+from tidemill.errors import BusUnavailable, InputError
+from tidemill.wire import LabelEvent
+
+BROKER_DEADLINE_SECONDS = 5.0
+
+
+class LabelsAccepted(msgspec.Struct, frozen=True):
+    """How many labels the broker has acknowledged."""
+
+    accepted: int
+
+
+class LabelInbox:
+    """Checks labels and answers once the broker has them."""
+
+    def __init__(self, producer: Producer, clock: Clock, skew_ms: int) -> None:
+        self._producer, self._clock, self._skew_ms = producer, clock, skew_ms
+        self._decoder = msgspec.json.Decoder(LabelEvent | list[LabelEvent])
+
+    def decode(self, body: bytes) -> list[LabelEvent]:
+        """One label or a list of them. Raises InputError naming the label's place in a list."""
+        try:
+            decoded: LabelEvent | list[LabelEvent] = self._decoder.decode(body)
+        except msgspec.DecodeError as error:
+            raise input_error(error) from None
+        except UnicodeDecodeError as error:
+            raise InputError("malformed", "body", str(error), "UTF-8") from None
+        if isinstance(decoded, LabelEvent):
+            self._check(decoded, "")
+            return [decoded]
+        for place, label in enumerate(decoded):
+            self._check(label, f"[{place}].")
+        return decoded
+
+    async def accept(self, labels: list[LabelEvent]) -> LabelsAccepted:
+        """Write them to the log. Raises Refused (503) when the broker does not acknowledge."""
+        records = [(label.key.encode(), msgspec.json.encode(label)) for label in labels]
+        try:
+            async with asyncio.timeout(BROKER_DEADLINE_SECONDS):
+                await self._producer.send_many(topics.LABELS, records)
+        except BusUnavailable as error:
+            raise refuse_without_broker(str(error)) from error
+        except TimeoutError:
+            message = f"no answer within {BROKER_DEADLINE_SECONDS:g} s"
+            raise refuse_without_broker(message) from None
+        return LabelsAccepted(len(labels))
+
+    def _check(self, label: LabelEvent, place: str) -> None:
+        try:
+            check_time(label.time, self._clock.now_ms() + self._skew_ms)
+        except InputError as error:
+            field = f"{place}{error.field}"
+            raise InputError(error.cause, field, error.found, error.allowed) from None

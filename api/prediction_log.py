@@ -1,0 +1,90 @@
+"""The bounded way from an answer to the broker: predictions wait here so that callers do not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+
+from api.bad_cases import ScoringRules
+from api.errors import refuse_full_queue
+from tidemill import topics
+from tidemill.bus import Producer
+from tidemill.errors import BusUnavailable
+from tidemill.wire import Prediction
+
+_LOG = structlog.get_logger()
+_SEND_AT_ONCE = 500
+_FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.05, 2.0
+
+Outgoing = list[tuple[bytes | None, bytes]]
+
+
+class PredictionLog:
+    """Keeps predictions until the broker has them; a score that would not fit is refused before.
+
+    `reserve` takes the place before a request is scored, `put` fills it, the task that runs `run`
+    empties it.
+    """
+
+    def __init__(self, producer: Producer, rules: ScoringRules, capacity: int) -> None:
+        self._producer, self._rules, self._capacity = producer, rules, capacity
+        self._queue: deque[Prediction] = deque()
+        self._taken = 0
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    @property
+    def depth(self) -> int:
+        """Predictions that the broker has not acknowledged, and places reserved for more."""
+        return self._taken
+
+    def reserve(self, count: int) -> None:
+        """Take `count` places. Raises Refused (503) when there are not so many left."""
+        if self._taken + count > self._capacity:
+            raise refuse_full_queue(self._taken, self._capacity)
+        self._taken += count
+
+    def release(self, count: int) -> None:
+        """Give reserved places back, unused."""
+        self._taken -= count
+
+    def put(self, predictions: Sequence[Prediction]) -> None:
+        """Hand over predictions whose places were reserved. Never blocks."""
+        self._queue.extend(predictions)
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Send until `close`, then what is left; each group goes out before the next begins."""
+        while self._queue or not self._closing:
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            count = min(len(self._queue), _SEND_AT_ONCE)
+            group = [self._queue.popleft() for _ in range(count)]
+            await self._send(topics.PREDICTIONS, [(p.key.encode(), p.encode()) for p in group])
+            found = self._rules.judge(group)
+            if found:
+                records: Outgoing = [(c.prediction.key.encode(), c.encode()) for c in found]
+                await self._send(topics.BADCASES, records)
+            self._taken -= count
+
+    def close(self) -> None:
+        """Let `run` end once everything has been sent."""
+        self._closing = True
+        self._wake.set()
+
+    async def _send(self, kind: str, records: Outgoing) -> None:
+        """Send until the broker acknowledges; waits longer after each failure."""
+        wait = _FIRST_RETRY_SECONDS
+        while True:
+            try:
+                return await self._producer.send_many(kind, records)
+            except BusUnavailable as error:
+                _LOG.warning("broker_unavailable", topic=kind, waiting=self._taken,
+                             retry_seconds=wait, error=str(error))  # fmt: skip
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, _LAST_RETRY_SECONDS)

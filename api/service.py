@@ -1,0 +1,152 @@
+"""Everything one api process does, put together from its ports; HTTP is a thin layer over it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import msgspec
+import structlog
+
+from api.adoption import Adoption, ModelLoader, ModelSource
+from api.answers import BatchAnswer
+from api.bad_cases import ScoringRules
+from api.labels import LabelInbox
+from api.measurements import Measurements
+from api.metrics import ApiCollector, registry_of
+from api.model import ModelSlot
+from api.ports import Ports
+from api.prediction_log import PredictionLog
+from api.scoring import Scorer, ScorerParts
+from api.status import SCORING_ROUTES, api_status, encode_status, model_status, worker_status
+from features.decoding import RequestDecoder
+from features.plan import FeaturePlan
+from tidemill.clock import Clock
+from tidemill.errors import InputError, TidemillError
+from tidemill.settings import Settings
+
+DRAIN_SECONDS = 20.0
+PROBE_SECONDS = 1.0
+TICK_SECONDS = 1.0
+_LOG = structlog.get_logger()
+
+
+class ScoringService:
+    """Scores, takes labels, adopts models and reports; `running` holds its background tasks."""
+
+    def __init__(self, plan: FeaturePlan, ports: Ports, settings: Settings, clock: Clock) -> None:
+        project = plan.project
+        self.project, self.settings, self.clock, self.ports = project, settings, clock, ports
+        self.measurements = Measurements()
+        self.slot = ModelSlot()
+        rules = ScoringRules(project, self.measurements, clock)
+        self.log = PredictionLog(ports.producer, rules, settings.prediction_queue)
+        self._decoder = RequestDecoder(project, clock, settings.clock_skew_ms)
+        parts = ScorerParts(
+            self._decoder, ports.reader, self.slot, self.log, self.measurements, clock
+        )
+        self._scorer = Scorer(parts, [entity.name for entity in project.entities])
+        self._labels = LabelInbox(ports.producer, clock, settings.clock_skew_ms)
+        self.adoption = Adoption(
+            ModelLoader(project, plan.schema, ports.registry),
+            ModelSource(ports.registry, ports.announcements, ports.read_snapshot),
+            self.slot, self.measurements, clock,
+        )  # fmt: skip
+        self.registry = registry_of(
+            ApiCollector(self.measurements, self.slot, lambda: self.log.depth)
+        )
+        self._encode = msgspec.json.Encoder().encode
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Adopt, log and tick inside the block; at its end the last prediction is sent."""
+        sending = asyncio.create_task(self.log.run(), name="prediction log")
+        others = [
+            asyncio.create_task(self.adoption.run(), name="adoption"),
+            asyncio.create_task(self._tick(), name="ticks"),
+        ]
+        for task in (sending, *others):
+            task.add_done_callback(_report_end)
+        try:
+            yield
+        finally:
+            for task in others:
+                task.cancel()
+            self.log.close()
+            try:
+                async with asyncio.timeout(DRAIN_SECONDS):
+                    await sending
+                _LOG.info("prediction_log_drained")
+            except TimeoutError:
+                _LOG.error("predictions_not_sent", lost=self.log.depth, seconds=DRAIN_SECONDS)
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(*others)
+
+    async def score(self, body: bytes) -> bytes:
+        """Answer one request; raises InputError or Refused."""
+        request = self._decoder.decode(body)
+        return self._encode((await self._scorer.score((request,)))[0])
+
+    async def score_batch(self, body: bytes) -> bytes:
+        """Answer `{"requests": [...]}` as a whole or not at all; raises InputError or Refused."""
+        requests = self._decoder.decode_batch(body)
+        limit = self.settings.batch_limit
+        if len(requests) > limit:
+            found, allowed = f"{len(requests)} requests", f"at most {limit}"
+            raise InputError("too_many_requests", "requests", found, allowed)
+        return self._encode(BatchAnswer(await self._scorer.score(requests)))
+
+    async def take_labels(self, body: bytes) -> bytes:
+        """Take one label or a list; raises InputError or Refused."""
+        return self._encode(await self._labels.accept(self._labels.decode(body)))
+
+    async def readiness(self) -> dict[str, str]:
+        """What is not ready, with the reason; empty when model, store and broker are."""
+        missing = {} if self.slot.current else {"model": "none loaded"}
+        found = await asyncio.gather(
+            _probe(self.ports.check_store()), _probe(self.ports.check_broker())
+        )
+        reasons = zip(("store", "broker"), found, strict=True)
+        return missing | {name: reason for name, reason in reasons if reason}
+
+    async def status(self) -> bytes:
+        """The console's JSON."""
+        worker, bad_cases = await worker_status(self.ports)
+        parts: dict[str, Any] = {
+            "project": self.project.name,
+            "now_ms": self.clock.now_ms(),
+            "model": model_status(self.slot.current, self.measurements),
+            "api": api_status(self.measurements, self.log.depth),
+            "worker": worker,
+            "bad_cases": bad_cases,
+        }
+        return encode_status(parts)
+
+    async def progress(self) -> bytes:
+        """How far each source partition has been applied; raises StoreUnavailable."""
+        applied = await self.ports.read_progress()
+        return self._encode({"events": {str(source): n for source, n in applied.items()}})
+
+    async def _tick(self) -> None:
+        while True:
+            self.measurements.tick(self.clock.now_ms(), SCORING_ROUTES[0])
+            await asyncio.sleep(TICK_SECONDS)
+
+
+async def _probe(answer: Awaitable[None]) -> str | None:
+    try:
+        async with asyncio.timeout(PROBE_SECONDS):
+            await answer
+    except TimeoutError:
+        return f"no answer within {PROBE_SECONDS:g} s"
+    except TidemillError as error:
+        return str(error)
+    return None
+
+
+def _report_end(task: asyncio.Task[None]) -> None:
+    """A background task that ends by an error would otherwise be silent."""
+    if not task.cancelled() and task.exception() is not None:
+        _LOG.critical("task_failed", task=task.get_name(), exc_info=task.exception())

@@ -1,0 +1,58 @@
+"""The status JSON the console reads: model, the api's own numbers, the worker's passed through."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import msgspec
+import structlog
+
+from api.measurements import Measurements
+from api.model import ServedModel
+from api.ports import Ports
+from tidemill.errors import TidemillError
+
+WORKER_DEADLINE_SECONDS = 1.0
+SCORING_ROUTES = ("score", "score_batch")
+_UNKNOWN_WORKER: dict[str, Any] = {"alive": False, "seen_ms": None, "series": [], "counts": {}}
+_LOG = structlog.get_logger()
+
+
+async def worker_status(ports: Ports) -> tuple[dict[str, Any], list[Any]]:
+    """The worker's status and the newest bad cases; unknown when the store does not answer."""
+    try:
+        async with asyncio.timeout(WORKER_DEADLINE_SECONDS):
+            return await ports.read_worker_status()
+    except (TidemillError, TimeoutError) as error:
+        _LOG.warning("worker_status_unavailable", error=str(error) or type(error).__name__)
+        return dict(_UNKNOWN_WORKER), []
+
+
+def model_status(model: ServedModel | None, measurements: Measurements) -> dict[str, Any]:
+    """The model being served; `swaps` are changes of the release, oldest first."""
+    return {
+        "release": model and model.release,
+        "snapshot": model and model.snapshot,
+        "examples": model and model.examples,
+        "adopted_ms": model and model.adopted_ms,
+        "swaps": measurements.release_changes,
+    }
+
+
+def api_status(measurements: Measurements, queue_depth: int) -> dict[str, Any]:
+    """Counts since the start, percentiles over the newest requests, and a point per second."""
+    requests, failed = measurements.totals(SCORING_ROUTES)
+    return {
+        "requests_total": requests,
+        "failed_total": failed,
+        "latency_ms": measurements.request_seconds[SCORING_ROUTES[0]].percentiles_ms(),
+        "label_to_weights_ms": measurements.label_to_weights.percentiles_ms(),
+        "queue_depth": queue_depth,
+        "series": list(measurements.series),
+    }
+
+
+def encode_status(parts: dict[str, Any]) -> bytes:
+    """The whole status as JSON."""
+    return msgspec.json.encode(parts)

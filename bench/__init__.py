@@ -1,0 +1,1 @@
+"""Benchmarks: ours beside its peers, answers compared before they are timed."""

@@ -1,0 +1,183 @@
+"""The bus ports on aiokafka."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import aiokafka
+import aiokafka.admin
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+
+from tidemill.bus import Assigned, Message, Revoked
+from tidemill.errors import BusUnavailable
+from tidemill.topics import ALL, MODELS, Names
+from tidemill.wire import Announcement, decode
+
+SEND_SECONDS = 30.0
+_COMPACTED = {"cleanup.policy": "compact"}
+
+
+class KafkaProducer:
+    """`Producer` on one client that was started already."""
+
+    def __init__(self, client: aiokafka.AIOKafkaProducer, names: Names) -> None:
+        self._client, self._names = client, names
+
+    async def send_many(
+        self,
+        kind: str,
+        records: Sequence[tuple[bytes | None, bytes]],
+        partition: int | None = None,
+    ) -> None:
+        """Hand all to the client, then wait for the broker's word on each."""
+        if not records:
+            return
+        topic = self._names.topic(kind)
+        try:
+            async with asyncio.timeout(SEND_SECONDS):
+                sent = [
+                    await self._client.send(topic, value, key, partition) for key, value in records
+                ]
+                await asyncio.gather(*sent)
+        except (KafkaError, TimeoutError) as error:
+            raise BusUnavailable(f"writing {len(records)} records to {topic}: {error!r}") from error
+
+
+class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
+    """Lets the step open its partitions before anything is read from them."""
+
+    def __init__(self, consumer: KafkaConsumer, assigned: Assigned, revoked: Revoked) -> None:
+        self._consumer, self._assigned, self._revoked = consumer, assigned, revoked
+
+    async def on_partitions_revoked(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
+        for partition in sorted({each.partition for each in revoked}):
+            await self._revoked(partition)
+
+    async def on_partitions_assigned(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
+        for partition in sorted({each.partition for each in assigned}):
+            for kind, offset in (await self._assigned(partition)).items():
+                self._consumer.seek(kind, partition, offset)
+
+
+class KafkaConsumer:
+    """`Consumer` as one member of the group of a step."""
+
+    def __init__(self, names: Names, kinds: Sequence[str], options: dict[str, Any]) -> None:
+        self._names, self._kinds, self._options = names, kinds, options
+        self._client: aiokafka.AIOKafkaConsumer | None = None
+        self._next: dict[aiokafka.TopicPartition, int] = {}
+
+    async def start(self, assigned: Assigned, revoked: Revoked) -> None:
+        """Join the group; offsets are the step's own, so nothing is ever committed to Kafka."""
+        client = aiokafka.AIOKafkaConsumer(
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            partition_assignment_strategy=(RangePartitionAssignor,),
+            **self._options,
+        )
+        self._client = client
+        topics = [self._names.topic(kind) for kind in self._kinds]
+        client.subscribe(topics, listener=_Listener(self, assigned, revoked))
+        try:
+            await client.start()
+        except (KafkaError, OSError) as error:
+            await client.stop()
+            raise BusUnavailable(f"joining the group of {topics}: {error!r}") from error
+
+    async def poll(self, wait_ms: int, limit: int) -> dict[tuple[str, int], Sequence[Message]]:
+        """What has been fetched, or what comes within `wait_ms`."""
+        assert self._client is not None
+        try:
+            polled = await self._client.getmany(timeout_ms=wait_ms, max_records=limit)
+        except KafkaError as error:
+            raise BusUnavailable(f"reading: {error!r}") from error
+        for place, records in polled.items():
+            self._next[place] = records[-1].offset + 1
+        return {
+            (self._names.kind(place.topic), place.partition): records
+            for place, records in polled.items()
+        }
+
+    def seek(self, kind: str, partition: int, offset: int) -> None:
+        """Read on from an explicit offset."""
+        place = aiokafka.TopicPartition(self._names.topic(kind), partition)
+        if self._client is not None and place in self._client.assignment():
+            self._client.seek(place, offset)
+            self._next[place] = offset
+
+    def lag(self) -> int:
+        """From the high watermarks of the last fetches."""
+        if self._client is None:
+            return 0
+        assigned = self._client.assignment()
+        return sum(
+            max(0, (self._client.highwater(place) or 0) - offset)
+            for place, offset in self._next.items()
+            if place in assigned
+        )
+
+    async def stop(self) -> None:
+        """Leave the group."""
+        if self._client is not None:
+            await self._client.stop()
+
+
+async def ensure_topics(broker: str, names: Names) -> None:
+    """Create the project's topics that are not there yet. Raises BusUnavailable."""
+    admin = aiokafka.admin.AIOKafkaAdminClient(bootstrap_servers=broker)
+    try:
+        await admin.start()
+        existing = set(await admin.list_topics())
+        missing = [
+            aiokafka.admin.NewTopic(
+                names.topic(kind), names.partitions_of(kind), -1 if _many_brokers(admin) else 1,
+                topic_configs=_COMPACTED if kind == MODELS else {},
+            )
+            for kind in ALL
+            if names.topic(kind) not in existing
+        ]  # fmt: skip
+        if missing:
+            await admin.create_topics(missing)
+    except TopicAlreadyExistsError:
+        return
+    except (KafkaError, OSError) as error:
+        raise BusUnavailable(f"broker {broker}: {error!r}") from error
+    finally:
+        await admin.close()
+
+
+def _many_brokers(admin: Any) -> bool:
+    """The cluster's default replication where there are several brokers."""
+    return len(admin._client.cluster.brokers()) > 1
+
+
+async def announcements(broker: str, names: Names, wait_ms: int) -> AsyncIterator[Announcement]:
+    """Announcements from now on, without a group: every process hears all of them. Raises BusUnavailable."""
+    place = aiokafka.TopicPartition(names.topic(MODELS), 0)
+    client = aiokafka.AIOKafkaConsumer(
+        bootstrap_servers=broker, enable_auto_commit=False, fetch_max_wait_ms=wait_ms
+    )
+    try:
+        await client.start()
+        client.assign([place])
+        client.seek(place, (await client.end_offsets([place]))[place])
+        async for record in client:
+            yield decode(Announcement, record.value)
+    except (KafkaError, OSError) as error:
+        raise BusUnavailable(f"reading {place.topic}: {error!r}") from error
+    finally:
+        await client.stop()
+
+
+async def check(broker: str) -> None:
+    """Ask the broker for its metadata. Raises BusUnavailable."""
+    client = aiokafka.AIOKafkaProducer(bootstrap_servers=broker)
+    try:
+        await client.start()
+    except (KafkaError, OSError) as error:
+        raise BusUnavailable(f"broker {broker}: {error!r}") from error
+    finally:
+        await client.stop()

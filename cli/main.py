@@ -1,0 +1,147 @@
+"""The `tidemill` command: parse, call, and turn errors into one clear line and an exit code."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+import tidemill
+from tidemill.declaration import Project
+from tidemill.errors import DeclarationError, SettingsError, TidemillError
+from tidemill.loading import load_project
+from tidemill.settings import Settings, read_settings
+
+USER_ERROR, FAILURE = 2, 1
+app = typer.Typer(
+    help="Live scoring with models that learn from every outcome.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+ProjectFile = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's Python file.")]
+
+
+@contextmanager
+def _errors_as_exit_codes() -> Iterator[None]:
+    """A user's mistake is one line on stderr and exit code 2, any other known failure exit code 1."""
+    try:
+        yield
+    except (DeclarationError, SettingsError) as error:
+        _end(error, USER_ERROR)
+    except TidemillError as error:
+        _end(error, FAILURE)
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
+
+
+def _end(error: Exception, code: int) -> None:
+    typer.echo(f"tidemill: {error}", err=True)
+    raise typer.Exit(code)
+
+
+def _prepare(file: Path) -> tuple[Project, Settings]:
+    return load_project(file), read_settings()
+
+
+def _log_to_stderr() -> None:
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    json_lines = not sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Live scoring with models that learn from every outcome."""
+    if version:
+        typer.echo(tidemill.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def check(file: ProjectFile) -> None:
+    """Check a project file and say what it declares."""
+    with _errors_as_exit_codes():
+        project = load_project(file)
+        entities = ", ".join(entity.name for entity in project.entities) or "none"
+        typer.echo(
+            f"{project.name}: {len(project.events)} events, {len(project.feature_names)} features, "
+            f"entities: {entities}"
+        )
+
+
+@app.command()
+def worker(
+    file: ProjectFile,
+    metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics here.")] = None,
+) -> None:
+    """Keep features up to date, join labels, learn and archive (needs TIDEMILL_KAFKA and TIDEMILL_REDIS)."""
+    with _errors_as_exit_codes():
+        project, settings = _prepare(file)
+        _log_to_stderr()
+        import uvloop
+
+        from cli.worker import work
+
+        uvloop.run(work(project, settings, metrics_port))
+
+
+@app.command()
+def api(
+    file: ProjectFile,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8088,
+) -> None:
+    """Serve scores over HTTP (needs TIDEMILL_KAFKA and TIDEMILL_REDIS)."""
+    with _errors_as_exit_codes():
+        project, settings = _prepare(file)
+        _log_to_stderr()
+        import uvloop
+
+        from cli.server import serve
+
+        uvloop.run(serve(project, settings, host, port))
+
+
+@app.command()
+def services() -> None:
+    """Run the embedded store and broker until Ctrl-C, and print how to use them."""
+    with _errors_as_exit_codes():
+        from cli.services.embedded import Endpoints, run_services
+
+        def announce(endpoints: Endpoints) -> None:
+            typer.echo(f"export TIDEMILL_KAFKA={endpoints.kafka}")
+            typer.echo(f"export TIDEMILL_REDIS={endpoints.redis}")
+
+        run_services(read_settings().home, announce)
+
+
+@app.command()
+def kafka(
+    home: Annotated[Path, typer.Option(help="An unpacked Apache Kafka distribution.")],
+    data: Annotated[Path | None, typer.Option(help="Where it keeps its log.")] = None,
+    port: Annotated[int, typer.Option(help="The port to listen on.")] = 9092,
+) -> None:
+    """Run a local Apache Kafka (KRaft, one node, loopback) until Ctrl-C."""
+    with _errors_as_exit_codes():
+        from cli.services.kafka import LocalKafka
+
+        directory = data or read_settings().home / "kafka"
+        LocalKafka(home, directory, port).run_foreground(
+            lambda address: typer.echo(f"export TIDEMILL_KAFKA={address}")
+        )

@@ -1,0 +1,85 @@
+"""The composition root: the only place that builds real clients and puts processes together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiokafka
+import redis.asyncio
+import redis.asyncio.retry
+import redis.backoff
+
+from cli import kafka_bus
+from features.plan import FeaturePlan, compile_plan
+from features.redis_store import RedisStore
+from tidemill.clock import Clock, SystemClock
+from tidemill.declaration import Project
+from tidemill.errors import BusUnavailable, SettingsError
+from tidemill.registry import Registry
+from tidemill.settings import Settings
+from tidemill.topics import Names
+
+STORE_TIMEOUT_SECONDS = 5.0
+IDLE_FETCH_MS = 50
+
+
+@dataclass(frozen=True)
+class Clients:
+    """The connections of one process, and what every part is built from."""
+
+    plan: FeaturePlan
+    settings: Settings
+    names: Names
+    broker: str
+    redis: Any
+    store: RedisStore
+    producer: kafka_bus.KafkaProducer
+    registry: Registry
+    clock: Clock
+
+
+@asynccontextmanager
+async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients]:
+    """Connect to the store and the broker, waiting for a broker that is down; close both at the end."""
+    if settings.kafka is None or settings.redis is None:
+        missing = "TIDEMILL_KAFKA" if settings.kafka is None else "TIDEMILL_REDIS"
+        raise SettingsError(
+            f"{missing}: found nothing; allowed: the address of a running service "
+            "(`tidemill services` starts embedded ones and prints both addresses)"
+        )
+    names = Names(project.name, settings.partitions)
+    client = redis.asyncio.Redis.from_url(
+        str(settings.redis),
+        socket_timeout=STORE_TIMEOUT_SECONDS,
+        socket_connect_timeout=STORE_TIMEOUT_SECONDS,
+        # A commit that is sent twice would fence its own owner: trying again is the step's decision.
+        retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
+    )
+    await _until_broker_answers(settings.kafka, names)
+    producer = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=settings.kafka, acks="all", linger_ms=0, max_request_size=8 * 1024 * 1024
+    )
+    await producer.start()
+    try:
+        yield Clients(
+            compile_plan(project), settings, names, settings.kafka, client, RedisStore(client),
+            kafka_bus.KafkaProducer(producer, names), Registry(settings.home, project.name), SystemClock(),
+        )  # fmt: skip
+    finally:
+        await producer.stop()
+        await client.aclose()
+
+
+async def _until_broker_answers(broker: str, names: Names) -> None:
+    wait = 0.2
+    while True:
+        try:
+            return await kafka_bus.ensure_topics(broker, names)
+        except BusUnavailable as error:
+            print(f"waiting for the broker: {error}", flush=True)
+            await asyncio.sleep(wait)
+            wait = min(wait * 2, 5.0)

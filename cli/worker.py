@@ -1,0 +1,89 @@
+"""The worker process put together from its steps."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+
+import prometheus_client
+
+from cli.kafka_bus import KafkaConsumer
+from cli.wiring import IDLE_FETCH_MS, Clients, connect
+from features.decoding import EventDecoder
+from streams.app import Worker, run_worker
+from streams.archive import Archive
+from streams.bad_cases import BadCaseRules
+from streams.dead_letters import DeadLetterBox
+from streams.fold import Fold
+from streams.join import Join
+from streams.learn import Learn
+from streams.measurements import Measurements
+from streams.microbatch import MicroBatches, Pace
+from streams.rekey import Rekey
+from streams.status import StatusBoard
+from streams.step import Step
+from tidemill.declaration import Project
+from tidemill.settings import Settings
+
+
+async def work(project: Project, settings: Settings, metrics_port: int | None) -> None:
+    """Run a worker until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    async with connect(project, settings) as clients:
+        measurements = Measurements()
+        if metrics_port is not None:
+            prometheus_client.start_http_server(metrics_port, "0.0.0.0", measurements.registry)  # noqa: S104
+        await run_worker(_worker(clients, measurements), stopping)
+
+
+def _worker(clients: Clients, measurements: Measurements) -> Worker:
+    project, settings = clients.plan.project, clients.settings
+    names, store, clock = clients.names, clients.store, clients.clock
+    letters = DeadLetterBox(clients.producer, measurements, clock, settings.dead_letter_limit)
+    decoder = EventDecoder(project, clock, settings.clock_skew_ms)
+    learn = Learn(
+        names, store, clients.producer, clients.registry, measurements, clock, clients.plan.schema.hash,
+        project.learner.name, project.learner.learning_rate, settings.snapshot_interval_ms,
+    )  # fmt: skip
+    steps: list[tuple[Step, int]] = [
+        (
+            Rekey(clients.plan, names, store, clients.producer, decoder, letters, measurements,
+                  settings.duplicate_window), settings.fetch_wait_ms,
+        ),
+        (Fold(clients.plan, names, store, measurements), settings.fetch_wait_ms),
+        (
+            Join(names, store, clients.producer, BadCaseRules(project), letters, measurements, clock,
+                 project.label.wait_ms, settings.clock_skew_ms), IDLE_FETCH_MS,
+        ),
+        (learn, IDLE_FETCH_MS),
+        (
+            Archive(settings.home, names, measurements, clock, rows=settings.archive_rows,
+                    interval_ms=settings.archive_interval_ms), 10 * IDLE_FETCH_MS,
+        ),
+    ]  # fmt: skip
+    return Worker(
+        names,
+        clients.broker,
+        settings.home / "faust",
+        settings.session_timeout_ms,
+        [MicroBatches(step, _consumer(clients, step, wait), measurements, Pace(batch_records=settings.batch_records))
+         for step, wait in steps],
+        StatusBoard(names, store, learn, measurements, clock, project.feature_names),
+        learn.wake,
+    )  # fmt: skip
+
+
+def _consumer(clients: Clients, step: Step, fetch_wait_ms: int) -> KafkaConsumer:
+    session = clients.settings.session_timeout_ms
+    options = {
+        "bootstrap_servers": clients.broker,
+        "group_id": f"{clients.names.project}-{step.name}",
+        "fetch_max_wait_ms": fetch_wait_ms,
+        "session_timeout_ms": session,
+        "heartbeat_interval_ms": session // 3,
+        "max_partition_fetch_bytes": 4 * 1024 * 1024,
+    }
+    return KafkaConsumer(clients.names, step.kinds, options)

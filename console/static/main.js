@@ -1,0 +1,81 @@
+/** Start the page: poll the status, draw it, and say plainly when it cannot be had. */
+
+import { showBadCases } from "./badcases.js";
+import { Chart } from "./chart.js";
+import { CURVES } from "./curves.js";
+import { clock } from "./format.js";
+import { pill, showHeadline } from "./headline.js";
+import { poll } from "./poll.js";
+import { onSchemeChange } from "./theme.js";
+import { Track } from "./track.js";
+
+const STATUS = "../v1/status";
+
+const by = (id) => document.getElementById(id);
+
+const state = { status: null, seconds: 600, paused: false, retryAt: null };
+
+const track = new Track(by("chart-track"));
+const charts = Object.entries(CURVES).map(([id, spec]) => new Chart(by(id), spec, readTime));
+const views = [track, ...charts];
+
+function readTime(ms) {
+  by("readout").textContent = ms === null ? `Local time ${clock(state.status?.now_ms)}` : `At ${clock(ms)}`;
+}
+
+function draw() {
+  const { status } = state;
+  if (status === null) return;
+  showHeadline(status);
+  drawCurves();
+  showBadCases(status.bad_cases ?? []);
+}
+
+function drawCurves() {
+  const { status, seconds } = state;
+  if (status === null) return;
+  for (const view of views) view.show(status, status.now_ms - seconds * 1000, status.now_ms);
+  if (charts[0].plot.cursor.idx == null) readTime(null);
+}
+
+function connected(status) {
+  state.retryAt = null;
+  document.body.dataset.connection = state.paused ? "paused" : "live";
+  pill("connection", state.paused ? "wait" : "good", state.paused ? "Paused" : "Live");
+  by("connection-detail").textContent = "";
+  if (state.paused) return;
+  state.status = status;
+  draw();
+}
+
+function lost(error, waitMs) {
+  document.body.dataset.connection = "reconnecting";
+  state.retryAt = Date.now() + waitMs;
+  pill("connection", "warn", "Reconnecting");
+  pill("api", "bad", "API unreachable");
+  pill("worker", "wait", "Worker unknown");
+  countDown();
+}
+
+function countDown() {
+  if (state.retryAt === null) return;
+  const left = Math.ceil((state.retryAt - Date.now()) / 1000);
+  by("connection-detail").textContent = left > 1 ? ` in ${left} s` : " now";
+}
+
+function pause() {
+  state.paused = !state.paused;
+  by("pause").setAttribute("aria-pressed", String(state.paused));
+  by("pause").textContent = state.paused ? "Resume" : "Pause";
+}
+
+by("pause").addEventListener("click", pause);
+for (const radio of document.querySelectorAll("input[name=range]")) {
+  radio.addEventListener("change", () => {
+    state.seconds = Number(radio.value);
+    drawCurves();
+  });
+}
+onSchemeChange(() => views.forEach((view) => view.redraw()));
+setInterval(countDown, 1000);
+poll(STATUS, { onStatus: connected, onFailure: lost });

@@ -1,0 +1,51 @@
+/** Fetch the status once a second, and less and less often while it fails. */
+
+const EVERY_MS = 1000;
+const LONGEST_MS = 30000;
+const TIMEOUT_MS = 5000;
+
+/** The wait before try number `failures` + 1: doubles from one second, stops at thirty. */
+export function waitAfter(failures) {
+  return Math.min(LONGEST_MS, EVERY_MS * 2 ** Math.max(0, failures - 1));
+}
+
+/** Poll `url` until the page goes away; `onStatus(status)` on success, `onFailure(error, waitMs)` else. */
+export function poll(url, { onStatus, onFailure }) {
+  let failures = 0;
+  let timer = null;
+  let busy = false;
+
+  async function turn() {
+    clearTimeout(timer);
+    // A hidden page asks for nothing, so a forgotten tab costs the api nothing.
+    if (busy || document.hidden) return;
+    busy = true;
+    let status = null;
+    try {
+      status = await fetchStatus(url);
+      failures = 0;
+    } catch (error) {
+      failures += 1;
+      onFailure(error, waitAfter(failures));
+    } finally {
+      busy = false;
+      timer = setTimeout(turn, waitAfter(failures));
+    }
+    // Outside the try: a fault in drawing must reach the console, not look like a lost connection.
+    if (status !== null) onStatus(status);
+  }
+
+  document.addEventListener("visibilitychange", turn);
+  window.addEventListener("online", turn);
+  turn();
+}
+
+async function fetchStatus(url) {
+  const response = await fetch(url, {
+    cache: "no-store",
+    headers: { accept: "application/json" },
+    signal: AbortSignal.timeout(TIMEOUT_MS),
+  });
+  if (!response.ok) throw new Error(`status answered ${response.status}`);
+  return response.json();
+}

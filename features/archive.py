@@ -1,0 +1,276 @@
+"""The archive: what went over the topics, as Parquet by project, topic and date, once."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import uuid
+from collections.abc import Iterator, Sequence
+from datetime import date, timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from tidemill.durations import DAY_MS
+from tidemill.errors import FencedError
+from tidemill.topics import EVENTS, EXAMPLES, PREDICTIONS
+from tidemill.wire import Example, Prediction
+
+BACKFILL = "backfill"
+"""The partition of rows that were computed from history instead of being read from a topic."""
+
+_EPOCH = date(1970, 1, 1)
+_ORIGIN = [("partition", pa.int32()), ("offset", pa.int64())]
+_VERSION = [("release", pa.string()), ("snapshot", pa.int64())]
+
+ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
+    # `body` is the producer's JSON as it came.
+    EVENTS: pa.schema(
+        [
+            ("time", pa.int64()),
+            ("event", pa.string()),
+            ("id", pa.string()),
+            ("key", pa.string()),
+            ("body", pa.binary()),
+            *_ORIGIN,
+        ]
+    ),
+    PREDICTIONS: pa.schema(
+        [
+            ("time", pa.int64()),
+            ("id", pa.string()),
+            ("key", pa.string()),
+            ("vector", pa.binary()),
+            ("schema", pa.string()),
+            ("score", pa.float64()),
+            ("baseline", pa.float64()),
+            *_VERSION,
+            ("scored_ms", pa.int64()),
+            *_ORIGIN,
+        ]
+    ),
+    # Backfilled rows have partition, offset, join_partition and sequence -1; `score` is NaN where
+    # nothing was served.
+    EXAMPLES: pa.schema(
+        [
+            ("time", pa.int64()),
+            ("key", pa.string()),
+            ("vector", pa.binary()),
+            ("schema", pa.string()),
+            ("label", pa.int8()),
+            ("label_time", pa.int64()),
+            ("score", pa.float64()),
+            ("baseline", pa.float64()),
+            *_VERSION,
+            *_ORIGIN,
+            ("prediction_id", pa.string()),
+            # Where the join made it: gap-free per partition, so that a re-sent example is known.
+            ("join_partition", pa.int32()),
+            ("sequence", pa.int64()),
+        ]
+    ),
+}
+
+
+class ArchiveWriter:
+    """Appends one partition of one topic; a record is archived once, however often its writer dies.
+
+    Data files are complete before `_commits/` says so, all under a lock that dies with the process.
+    Opening takes the partition over: files past the commit are deleted, and a writer that had it
+    before is refused. Every call may block on the disk.
+    """
+
+    def __init__(self, home: Path, project: str, topic: str, partition: int | str) -> None:
+        self._schema = ARCHIVE_SCHEMAS[topic]
+        self._folder = _topic_folder(home, project, topic)
+        self._partition = str(partition)
+        commits = _commits_folder(home, project)
+        commits.mkdir(parents=True, exist_ok=True)
+        self._commit = commits / f"{topic}-{partition}.json"
+        self._name = uuid.uuid4().hex
+        with self._locked():
+            self.next_offset = _committed(self._commit)["next_offset"]
+            """The offset to go on reading from: every record before it is archived."""
+            self._delete_uncommitted()
+            self._write_commit(self.next_offset)
+
+    def write(self, table: pa.Table, next_offset: int) -> None:
+        """Archive the records from `self.next_offset` to `next_offset`, split by their date.
+
+        `table` has the topic's columns. A table without rows only moves the offset on. Raises
+        FencedError, and writes nothing, when another writer took the partition over.
+        """
+        if not table.schema.equals(self._schema):
+            raise ValueError(f"table: found {table.schema}; allowed: {self._schema}")
+        if next_offset < self.next_offset + bool(table.num_rows):
+            raise ValueError(f"next_offset: found {next_offset}; allowed: > {self.next_offset}")
+        with self._locked():
+            self._check_owner()
+            name = f"{self._partition}-{self.next_offset:012d}-{next_offset - 1:012d}.parquet"
+            for day, rows in _by_date(table):
+                _write_parquet(self._folder / f"date={day}" / name, rows)
+            self._write_commit(next_offset)
+        self.next_offset = next_offset
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        with open(self._commit.with_suffix(".lock"), "a+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    def _check_owner(self) -> None:
+        found = _committed(self._commit)
+        expected = {"next_offset": self.next_offset, "writer": self._name}
+        if found != expected:
+            raise FencedError(f"{self._commit.name}: found {found}; allowed: {expected}")
+
+    def _delete_uncommitted(self) -> None:
+        for path in self._folder.glob(f"date=*/{self._partition}-*"):
+            if path.suffix != ".parquet" or _last_offset(path) >= self.next_offset:
+                path.unlink()
+
+    def _write_commit(self, next_offset: int) -> None:
+        content = json.dumps({"next_offset": next_offset, "writer": self._name}).encode()
+        staging = self._commit.with_suffix(".tmp")
+        with open(staging, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(staging, self._commit)
+        _sync_folder(self._commit.parent)
+
+
+def read_archive(
+    home: Path,
+    project: str,
+    topic: str,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+) -> pa.Table:
+    """The committed records with `from_ms` <= time < `to_ms`, by date, then partition, then offset.
+
+    An archive that does not exist is empty.
+    """
+    low = -(2**63) if from_ms is None else from_ms
+    high = 2**63 - 1 if to_ms is None else to_ms
+    # Commits first: a file that is committed after this look is left for the next one.
+    committed = _all_committed(home, project, topic)
+    tables = [ARCHIVE_SCHEMAS[topic].empty_table()]
+    for path in _files(_topic_folder(home, project, topic), low, high):
+        if _last_offset(path) >= committed.get(_partition_of(path), 0):
+            continue
+        table = pq.ParquetFile(path).read()
+        inside = pc.and_(pc.greater_equal(table["time"], low), pc.less(table["time"], high))
+        tables.append(table.filter(inside))
+    return pa.concat_tables(tables)
+
+
+def read_examples(
+    home: Path, project: str, from_ms: int | None = None, to_ms: int | None = None
+) -> pa.Table:
+    """The archived examples of a time range, as `read_archive` gives them."""
+    return read_archive(home, project, EXAMPLES, from_ms, to_ms)
+
+
+def predictions_table(
+    predictions: Sequence[Prediction], partition: int, offsets: Sequence[int]
+) -> pa.Table:
+    """Predictions of one partition of their topic as the archive keeps them."""
+    columns = _shared_columns(predictions, partition, offsets)
+    columns["id"] = [p.id for p in predictions]
+    columns["scored_ms"] = [p.scored_ms for p in predictions]
+    return pa.table(columns, schema=ARCHIVE_SCHEMAS[PREDICTIONS])
+
+
+def examples_table(examples: Sequence[Example], partition: int, offsets: Sequence[int]) -> pa.Table:
+    """Examples of one partition of their topic as the archive keeps them."""
+    columns = _shared_columns([example.prediction for example in examples], partition, offsets)
+    columns["prediction_id"] = [example.prediction.id for example in examples]
+    columns["join_partition"] = [example.partition for example in examples]
+    for name in ("label", "label_time", "sequence"):
+        columns[name] = [getattr(example, name) for example in examples]
+    return pa.table(columns, schema=ARCHIVE_SCHEMAS[EXAMPLES])
+
+
+def _shared_columns(
+    predictions: Sequence[Prediction], partition: int, offsets: Sequence[int]
+) -> dict[str, list[object]]:
+    names = ("time", "key", "vector", "schema", "score", "baseline", "release", "snapshot")
+    columns = {name: [getattr(p, name) for p in predictions] for name in names}
+    columns["partition"] = [partition] * len(predictions)
+    columns["offset"] = list(offsets)
+    return columns
+
+
+def _topic_folder(home: Path, project: str, topic: str) -> Path:
+    return home / "archive" / f"project={project}" / f"topic={topic}"
+
+
+def _commits_folder(home: Path, project: str) -> Path:
+    return home / "archive" / f"project={project}" / "_commits"
+
+
+def _committed(path: Path) -> dict[str, int]:
+    try:
+        found: dict[str, int] = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        return {"next_offset": 0}
+    return found
+
+
+def _all_committed(home: Path, project: str, topic: str) -> dict[str, int]:
+    return {
+        path.stem.removeprefix(f"{topic}-"): _committed(path)["next_offset"]
+        for path in _commits_folder(home, project).glob(f"{topic}-*.json")
+    }
+
+
+def _partition_of(path: Path) -> str:
+    return path.stem.split("-")[0]
+
+
+def _last_offset(path: Path) -> int:
+    return int(path.stem.split("-")[2])
+
+
+def _files(folder: Path, low: int, high: int) -> list[Path]:
+    def overlaps(day: Path) -> bool:
+        start = (date.fromisoformat(day.name.removeprefix("date=")) - _EPOCH).days * DAY_MS
+        return start < high and start + DAY_MS > low
+
+    days = sorted(day for day in folder.glob("date=*") if overlaps(day))
+    return [path for day in days for path in sorted(day.glob("*.parquet"))]
+
+
+def _by_date(table: pa.Table) -> Iterator[tuple[date, pa.Table]]:
+    days = table["time"].to_numpy() // DAY_MS
+    for day in np.unique(days):
+        yield _EPOCH + timedelta(days=int(day)), table.filter(pa.array(days == day))
+
+
+def _write_parquet(path: Path, table: pa.Table) -> None:
+    """Write to a name nobody reads, then give it its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_suffix(".tmp")
+    # Vectors, bodies and offsets hardly repeat: a dictionary would only cost time.
+    repeating = [f.name for f in table.schema if pa.types.is_string(f.type)]
+    with open(staging, "wb") as file:
+        pq.write_table(table, file, compression="zstd", use_dictionary=repeating)
+        file.flush()
+        os.fsync(file.fileno())
+    os.rename(staging, path)
+    _sync_folder(path.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a new name in the folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,1 @@
+"""Process: Kafka in, feature state and learners updated."""

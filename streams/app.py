@@ -1,0 +1,134 @@
+"""The Faust app: it hosts the micro-batch services and the agents that listen to low-rate topics."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import faust
+import structlog
+from mode import Service
+
+from streams.microbatch import MicroBatches
+from streams.status import StatusBoard
+from tidemill.errors import StoreUnavailable
+from tidemill.topics import BADCASES, MODELS, Names
+from tidemill.wire import Announcement, BadCaseFound, decode
+
+STATUS_SECONDS = 1.0
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What a worker process consists of."""
+
+    names: Names
+    broker: str
+    data_directory: Path
+    session_timeout_ms: int
+    steps: Sequence[MicroBatches]
+    status: StatusBoard
+    release_announced: Callable[[], None]
+
+
+async def run_worker(worker: Worker, stopping: asyncio.Event) -> None:
+    """Run until `stopping` is set or a step fails; a step finishes its batch and commits before this returns.
+
+    Raises what a step failed with.
+    """
+    app = faust.App(
+        f"{worker.names.project}-worker",
+        broker=f"kafka://{worker.broker}",
+        datadir=str(worker.data_directory),
+        store="memory://",
+        web_enabled=False,
+        topic_partitions=1,
+        topic_allow_declare=False,
+        topic_disable_leader=True,
+        stream_wait_empty=False,
+        broker_session_timeout=worker.session_timeout_ms / 1000,
+        broker_heartbeat_interval=worker.session_timeout_ms / 3000,
+    )
+    failures: asyncio.Queue[BaseException] = asyncio.Queue()
+    for step in worker.steps:
+        _host(app, f"step {step.step.name}", stopping, failures, _runner(step, stopping))
+    _host(app, "status", stopping, failures, lambda: _report(worker.status, stopping))
+    _add_agents(app, worker)
+    await app.start()
+    try:
+        await _until_stopped(stopping, failures)
+    finally:
+        stopping.set()
+        await app.stop()
+
+
+def _runner(step: MicroBatches, stopping: asyncio.Event) -> Callable[[], Awaitable[None]]:
+    return lambda: step.run(stopping)
+
+
+async def _until_stopped(
+    stopping: asyncio.Event, failures: asyncio.Queue[BaseException]
+) -> None:
+    stop, failure = asyncio.create_task(stopping.wait()), asyncio.create_task(failures.get())
+    await asyncio.wait((stop, failure), return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if failure.done():
+        raise failure.result()
+    failure.cancel()
+
+
+def _host(
+    app: faust.App,
+    label: str,
+    stopping: asyncio.Event,
+    failures: asyncio.Queue[BaseException],
+    run: Callable[[], Awaitable[None]],
+) -> None:
+    """Let Faust start and stop one of our loops; its end by an error ends the worker."""
+
+    class Hosted(Service):  # type: ignore[misc]
+        async def on_start(self) -> None:
+            self._loop_task = asyncio.create_task(self._guarded(), name=label)
+
+        async def on_stop(self) -> None:
+            stopping.set()
+            await self._loop_task
+
+        async def _guarded(self) -> None:
+            try:
+                await run()
+            except Exception as error:
+                failures.put_nowait(error)
+
+    app.service(Hosted)
+
+
+async def _report(status: StatusBoard, stopping: asyncio.Event) -> None:
+    while not stopping.is_set():
+        try:
+            await status.publish()
+        except StoreUnavailable as error:
+            _log.warning("status not written", error=str(error))
+        try:
+            await asyncio.wait_for(stopping.wait(), STATUS_SECONDS)
+        except TimeoutError:
+            continue
+
+
+def _add_agents(app: faust.App, worker: Worker) -> None:
+    models = app.topic(worker.names.topic(MODELS), value_type=bytes, value_serializer="raw")
+    bad_cases = app.topic(worker.names.topic(BADCASES), value_type=bytes, value_serializer="raw")
+
+    @app.agent(models, name="models")
+    async def models_agent(announcements: faust.StreamT[bytes]) -> None:
+        async for data in announcements:
+            if decode(Announcement, data).kind == "release":
+                worker.release_announced()
+
+    @app.agent(bad_cases, name="badcases")
+    async def bad_cases_agent(cases: faust.StreamT[bytes]) -> None:
+        async for data in cases:
+            worker.status.found(decode(BadCaseFound, data))

@@ -1,0 +1,33 @@
+"""The declared bad-case rules that need a label, judged on many examples at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from tidemill.declaration import Project
+from tidemill.wire import BadCaseFound, Example, vectors
+
+
+class BadCaseRules:
+    """Which examples the model got wrong, and the reason's code."""
+
+    def __init__(self, project: Project) -> None:
+        self._rules = [rule for rule in project.bad_cases if rule.needs_label]
+        self._names = project.feature_names
+
+    def judge(self, examples: Sequence[Example], now_ms: int) -> list[BadCaseFound]:
+        """One bad case for each rule an example meets; vectors of another schema are passed over."""
+        examples = [e for e in examples if len(e.prediction.vector) == 4 * len(self._names)]
+        if not examples or not self._rules:
+            return []
+        matrix = vectors([example.prediction for example in examples])
+        columns = {name: matrix[:, place] for place, name in enumerate(self._names)}
+        columns["score"] = np.array([example.prediction.score for example in examples])
+        columns["label"] = np.array([float(example.label) for example in examples])
+        return [
+            BadCaseFound(rule.reason, examples[row].prediction, examples[row].label, now_ms)
+            for rule in self._rules
+            for row in np.flatnonzero(rule.when.evaluate(columns, len(examples))).tolist()
+        ]

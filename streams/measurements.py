@@ -1,0 +1,57 @@
+"""The worker's metrics: Prometheus instruments for the names in `tidemill.metrics`, and totals for the console."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import prometheus_client
+
+from tidemill.metrics import NAMES
+
+_KINDS: dict[str, Any] = {
+    "counter": prometheus_client.Counter,
+    "gauge": prometheus_client.Gauge,
+    "histogram": prometheus_client.Histogram,
+}
+_USED = (
+    "tidemill_events_read_total", "tidemill_events_applied_total", "tidemill_dead_letters_total",
+    "tidemill_labels_joined_total", "tidemill_labels_refused_total", "tidemill_examples_learned_total",
+    "tidemill_bad_cases_total", "tidemill_snapshots_total", "tidemill_archived_records_total", "tidemill_batch_seconds",
+    "tidemill_consumer_lag_records", "tidemill_auc", "tidemill_log_loss",
+)  # fmt: skip
+
+
+class Measurements:
+    """Counts since this process started."""
+
+    def __init__(self) -> None:
+        self.registry = prometheus_client.CollectorRegistry()
+        self._instruments = {
+            name: _KINDS[NAMES[name].kind](
+                name, NAMES[name].help, NAMES[name].labels, registry=self.registry
+            )
+            for name in _USED
+        }
+        self.totals: Counter[str] = Counter()
+        self.lags: dict[str, int] = {}
+
+    def count(self, name: str, amount: int = 1, **labels: str) -> None:
+        """Increase a counter."""
+        if amount:
+            instrument = self._instruments[name]
+            (instrument.labels(**labels) if labels else instrument).inc(amount)
+            self.totals[name] += amount
+
+    def gauge(self, name: str, value: float, **labels: str) -> None:
+        """Set a gauge."""
+        self._instruments[name].labels(**labels).set(value)
+
+    def batch(self, step: str, seconds: float) -> None:
+        """Note how long a micro-batch took."""
+        self._instruments["tidemill_batch_seconds"].labels(step=step).observe(seconds)
+
+    def lag(self, step: str, records: int) -> None:
+        """Note how many records wait for a step."""
+        self.lags[step] = records
+        self._instruments["tidemill_consumer_lag_records"].labels(step=step).set(records)

@@ -1,0 +1,115 @@
+"""What the worker says of itself once a second: one JSON document in the store, for the console."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from features.store import OnlineStore
+from streams.fold import Fold
+from streams.join import Join
+from streams.learn import Learn
+from streams.measurements import Measurements
+from streams.rekey import Rekey
+from tidemill.clock import Clock
+from tidemill.topics import Names
+from tidemill.wire import BadCaseFound
+
+POINTS, BAD_CASES = 600, 20
+
+
+class StatusBoard:
+    """Collects the counts behind the fences, the running quality and the newest bad cases."""
+
+    def __init__(
+        self,
+        names: Names,
+        store: OnlineStore,
+        learn: Learn,
+        measurements: Measurements,
+        clock: Clock,
+        feature_names: list[str],
+    ) -> None:  # noqa: PLR0913 - wired in one place
+        self._names, self._store, self._learn = names, store, learn
+        self._measurements, self._clock, self._feature_names = measurements, clock, feature_names
+        self._series: deque[dict[str, Any]] = deque(maxlen=POINTS)
+        self._bad_cases: deque[dict[str, Any]] = deque(maxlen=BAD_CASES)
+        self._last: tuple[int, Mapping[str, int]] | None = None
+
+    def found(self, case: BadCaseFound) -> None:
+        """Remember a bad case."""
+        prediction = case.prediction
+        values = np.frombuffer(prediction.vector, "<f4").astype(float)
+        features = {
+            name: None if np.isnan(value) else round(value, 4)
+            for name, value in zip(self._feature_names, values.tolist(), strict=False)
+        }
+        self._bad_cases.appendleft(
+            {
+                "time_ms": case.found_ms, "key": prediction.key, "reason": case.reason,
+                "score": prediction.score, "label": case.label, "release": prediction.release,
+                "snapshot": prediction.snapshot, "features": features,
+            }
+        )  # fmt: skip
+
+    async def publish(self) -> None:
+        """Write the document. Raises StoreUnavailable."""
+        now = self._clock.now_ms()
+        counts, event_time = await self._counts()
+        self._series.append(self._point(now, counts, event_time))
+        self._last = (now, counts)
+        document = {"alive": True, "seen_ms": now, "series": list(self._series), "counts": counts}
+        await self._store.write(
+            [
+                (self._names.status(), msgspec.json.encode(document)),
+                (self._names.bad_cases(), msgspec.json.encode(list(self._bad_cases))),
+            ]
+        )
+
+    def _point(self, now: int, counts: Mapping[str, int], event_time: int) -> dict[str, Any]:
+        then, before = self._last or (now - 1000, counts)
+        seconds = max(now - then, 1) / 1000
+        summary = self._learn.progress.summary()
+        release, snapshot = self._learn.version
+        for role in ("service", "release"):
+            for name, metric in (("auc", "tidemill_auc"), ("log_loss", "tidemill_log_loss")):
+                if (value := summary[name][role]) is not None:
+                    self._measurements.gauge(metric, value, role=role)
+        return {
+            "time_ms": now,
+            "event_time_ms": event_time,
+            "events_per_second": (counts["events_applied"] - before["events_applied"]) / seconds,
+            "examples_per_second": (counts["examples"] - before["examples"]) / seconds,
+            "lag": dict(self._measurements.lags),
+            "release": release,
+            "snapshot": snapshot,
+            **summary,
+        }
+
+    async def _counts(self) -> tuple[dict[str, int], int]:
+        """Totals from the fences (exact across crashes) and the stream's time."""
+        names, partitions = self._names, range(self._names.partitions)
+        steps = (Rekey.name, Fold.name, Join.name)
+        fences = [names.fence(step, partition) for step in steps for partition in partitions]
+        total: dict[str, int] = {}
+        stream_time = 0
+        for fields in await self._store.fence_fields(fences):
+            stream_time = max(stream_time, fields.pop("stream_time", 0))
+            for name, value in fields.items():
+                total[name] = total.get(name, 0) + value
+        refused = sum(value for name, value in total.items() if name.startswith("refused_"))
+        return {
+            "events_read": total.get("events_read", 0),
+            "events_applied": total.get("events_applied", 0),
+            "dead_letters": total.get("dead_letters", 0),
+            "late_values": total.get("late_values", 0),
+            "predictions": total.get("predictions", 0),
+            "labels_joined": total.get("joined", 0),
+            "labels_refused": refused,
+            "examples": self._learn.learned,
+            "bad_cases": self._measurements.totals["tidemill_bad_cases_total"],
+        }, stream_time

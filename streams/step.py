@@ -1,0 +1,49 @@
+"""What a step of the stream is: it opens partitions, processes micro-batches and knows nothing of Kafka clients."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from tidemill.bus import Message
+from tidemill.errors import TidemillError
+
+Records = Mapping[str, Sequence[Message]]
+
+
+class Reopen(TidemillError):
+    """A decision, not a failure: the partition must be opened again, for what its state is made of has changed."""
+
+    def __init__(self, step: str, partition: int) -> None:
+        self.step, self.partition = step, partition
+        super().__init__(f"{step}: partition {partition} opens again")
+
+
+class Step(Protocol):
+    """One step. Offsets are the step's own: it says where to read from, and commits with its effects."""
+
+    name: str
+    kinds: tuple[str, ...]
+
+    async def open(self, partition: int, claim: bool) -> Mapping[str, int]:
+        """Take a partition (with `claim`) or read its state again; returns the next offset of each kind.
+
+        Raises StoreUnavailable, or FencedError when the partition is another owner's.
+        """
+        ...
+
+    async def process(self, partition: int, records: Records) -> None:
+        """Apply one micro-batch and commit. After any error the partition is opened again before the next one."""
+        ...
+
+    def forget(self, partition: int) -> None:
+        """Drop what is in memory of a partition that is not ours any more."""
+        ...
+
+    async def tick(self) -> None:
+        """Called after every poll, also an empty one: for work that follows the clock."""
+        ...
+
+    async def close(self) -> None:
+        """Finish cleanly: flush what waits."""
+        ...

@@ -1,0 +1,308 @@
+"""A small project, a release trained for it, and a service on in-memory ports."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+
+import lightgbm
+import msgspec
+import numpy as np
+import pytest
+
+from api.app import ScoringApp, create_app
+from api.ports import Ports
+from api.service import ScoringService
+from features.plan import FeaturePlan, compile_plan
+from features.store import MemoryStore
+from features.vectors import VectorReader
+from learners.snapshot import Snapshot, digest
+from learners.tree_head import TreeHead
+from learners.trees import FrozenTrees
+from tidemill import (
+    BadCase,
+    Entity,
+    Event,
+    Label,
+    Project,
+    Request,
+    RequestFeature,
+    Window,
+    category,
+    column,
+    hour,
+)
+from tidemill.clock import FakeClock
+from tidemill.errors import BusUnavailable, StoreUnavailable
+from tidemill.registry import Manifest, Registry
+from tidemill.settings import Settings
+from tidemill.topics import Names
+from tidemill.wire import Announcement, Prediction, decode
+
+NOW_MS = 1_400_000_000_000
+SETTINGS = Settings(prediction_queue=500, batch_limit=200, body_limit_bytes=65_536)
+
+
+def make_project() -> Project:
+    """Payments of cards at shops: two entities, three request features, a rule of each kind."""
+    payment = Event("payment", "card", {"card": str, "shop": str, "amount": float})
+    request = Request({"card": str, "shop": str, "amount": float, "country": str | None})
+    card, shop = Entity("card", ("card",)), Entity("shop", ("shop",))
+    return Project(
+        name="payments",
+        events=(payment,),
+        request=request,
+        features=(
+            Window("paid", payment, ("count", "sum"), (card, shop), ("1h", "24h"), payment.amount),
+            RequestFeature("amount", request.amount),
+            RequestFeature("hour", hour(request.time)),
+            RequestFeature("country", category(request.country), categorical=True),
+        ),
+        label=Label(("card", "shop"), "1d"),
+        bad_cases=(
+            BadCase("large", column("amount") > 5_000),
+            BadCase("sure_but_wrong", (column("score") > 0.9) & column("label").equals(0)),
+        ),
+    )
+
+
+def train_model(plan: FeaturePlan, seed: int = 1) -> bytes:
+    """The text of a small LightGBM model over the project's features."""
+    random = np.random.default_rng(seed)
+    matrix = random.normal(50, 30, (600, len(plan.schema.names))).astype(np.float32)
+    matrix[random.random(matrix.shape) < 0.2] = np.nan
+    labels = np.nan_to_num(matrix[:, -3]) + random.normal(0, 20, 600) > 50
+    parameters = {"objective": "binary", "num_leaves": 8, "verbose": -1, "num_threads": 1}
+    data = lightgbm.Dataset(matrix, labels, feature_name=list(plan.schema.names))
+    return lightgbm.train(parameters, data, 10).model_to_string().encode()
+
+
+@pytest.fixture(scope="session")
+def model_text() -> bytes:
+    """One trained model for all tests."""
+    return train_model(compile_plan(make_project()))
+
+
+class RecordingProducer:
+    """Keeps what is sent by topic kind; refuses while `down`, waits while `held`."""
+
+    def __init__(self) -> None:
+        self.sent: dict[str, list[tuple[bytes | None, bytes]]] = {}
+        self.down = False
+        self.refusals = 0
+        self.open = asyncio.Event()
+        self.open.set()
+
+    async def send_many(
+        self,
+        kind: str,
+        records: Sequence[tuple[bytes | None, bytes]],
+        partition: int | None = None,
+    ) -> None:
+        """Keep the records or raise BusUnavailable."""
+        await self.open.wait()
+        if self.down:
+            self.refusals += 1
+            raise BusUnavailable("broker: connection refused")
+        self.sent.setdefault(kind, []).extend(records)
+
+    def predictions(self) -> list[Prediction]:
+        """The predictions sent so far."""
+        return [decode(Prediction, value) for _, value in self.sent.get("predictions", [])]
+
+
+class CountingStore(MemoryStore):
+    """A memory store that counts its reads and can be gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.gone = False
+
+    async def read(self, keys: Sequence[str]) -> list[bytes | None]:
+        """One counted round trip, which lets others run first as a network does."""
+        self.reads += 1
+        await asyncio.sleep(0)
+        if self.gone:
+            raise StoreUnavailable("connection refused")
+        return await super().read(keys)
+
+
+@dataclass
+class World:
+    """A service and everything around it, with handles to change it."""
+
+    plan: FeaturePlan
+    clock: FakeClock
+    store: CountingStore
+    producer: RecordingProducer
+    registry: Registry
+    model_text: bytes
+    snapshot: bytes | None = None
+    snapshot_reads: int = 0
+    store_gone: bool = False
+    broker_gone: bool = False
+    worker: tuple[dict[str, object], list[object]] = field(default_factory=lambda: ({}, []))
+    announced: asyncio.Queue[Announcement] = field(default_factory=asyncio.Queue)
+    service: ScoringService = None  # type: ignore[assignment]
+    app: ScoringApp = None  # type: ignore[assignment]
+
+    def release(self, name: str = "r0001", schema: str | None = None) -> None:
+        """Publish the model as a release."""
+        features = list(self.plan.schema.names)
+        manifest = Manifest(
+            name, "payments", schema or self.plan.schema.hash, features, 0, 0, 0, 1, {}, {}, {}, {}
+        )
+        self.registry.publish(manifest, {"model.txt": self.model_text})
+
+    def write_snapshot(
+        self, number: int, release: str = "r0001", **changes: object
+    ) -> Announcement:
+        """Put a snapshot into the store; returns what a learner would announce."""
+        head = TreeHead.warm_start(FrozenTrees.parse(self.model_text), 0.002)
+        head.weights += number * 1e-3
+        snapshot = Snapshot(
+            learner="head", release=release, number=number, schema=self.plan.schema.hash,
+            examples=number * 10, offset=number * 10, sequences={}, state=head.state(),
+            created_ms=NOW_MS,
+        )  # fmt: skip
+        self.snapshot = msgspec.structs.replace(snapshot, **changes).encode()
+        return Announcement(
+            "snapshot", "head", release, number, digest(self.snapshot), NOW_MS, number * 10
+        )
+
+    async def read_snapshot(self) -> bytes | None:
+        """The snapshot as the store has it."""
+        self.snapshot_reads += 1
+        if self.store_gone:
+            raise StoreUnavailable("connection refused")
+        return self.snapshot
+
+    async def announcements(self) -> AsyncIterator[Announcement]:
+        """What is put into `announced`."""
+        while True:
+            yield await self.announced.get()
+
+    async def check_store(self) -> None:
+        """Answer as the store does."""
+        if self.store_gone:
+            raise StoreUnavailable("connection refused")
+
+    async def check_broker(self) -> None:
+        """Answer as the broker does."""
+        if self.broker_gone:
+            raise BusUnavailable("no broker")
+
+    async def read_progress(self) -> dict[int, int]:
+        """Two source partitions."""
+        await self.check_store()
+        return {0: 17, 1: 4}
+
+    async def read_worker_status(self) -> tuple[dict[str, object], list[object]]:
+        """What the worker wrote."""
+        await self.check_store()
+        return self.worker
+
+
+@pytest.fixture
+def world(tmp_path, model_text: bytes) -> World:
+    """A service that is not running; no release is published yet."""
+    plan, clock, store = compile_plan(make_project()), FakeClock(NOW_MS), CountingStore()
+    world = World(
+        plan, clock, store, RecordingProducer(), Registry(tmp_path, "payments"), model_text
+    )
+    ports = Ports(
+        VectorReader(plan, Names("payments", 4), store), world.producer, world.registry,
+        world.announcements, world.read_snapshot, world.check_store, world.check_broker,
+        world.read_progress, world.read_worker_status,
+    )  # fmt: skip
+    world.service = ScoringService(plan, ports, SETTINGS, clock)
+    world.app = create_app(world.service)
+    return world
+
+
+@pytest.fixture
+async def served(world: World) -> World:
+    """A service that has adopted its first release; its background tasks do not run."""
+    world.release()
+    await world.service.adoption.adopt_newest()
+    return world
+
+
+@dataclass
+class Reply:
+    """What a call was answered with."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> object:
+        """The body as JSON."""
+        return msgspec.json.decode(self.body)
+
+
+class Caller:
+    """Calls an ASGI app directly, one message at a time."""
+
+    def __init__(self, app: ScoringApp) -> None:
+        self._app = app
+        self.received = 0
+
+    async def __call__(
+        self, method: str, path: str, *chunks: bytes, headers: Sequence[tuple[bytes, bytes]] = ()
+    ) -> Reply:
+        """One request whose body comes in these chunks."""
+        messages = [
+            {"type": "http.request", "body": chunk, "more_body": i + 1 < len(chunks)}
+            for i, chunk in enumerate(chunks or (b"",))
+        ]
+        sent: list[dict] = []
+
+        async def receive() -> dict:
+            self.received += 1
+            return messages.pop(0) if messages else {"type": "http.disconnect"}
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
+            "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"",
+            "scheme": "http", "headers": list(headers), "server": ("test", 80),
+            "client": ("test", 1),
+        }  # fmt: skip
+        await self._app(scope, receive, send)
+        if not sent:
+            return Reply(0, {}, b"")
+        found = {name.decode().lower(): value.decode() for name, value in sent[0]["headers"]}
+        return Reply(sent[0]["status"], found, b"".join(m.get("body", b"") for m in sent[1:]))
+
+    async def post(self, path: str, value: object) -> Reply:
+        """POST a value as JSON."""
+        return await self("POST", path, msgspec.json.encode(value))
+
+
+@pytest.fixture
+def call(world: World) -> Caller:
+    """Calls the world's app."""
+    return Caller(world.app)
+
+
+@pytest.fixture
+def request_body() -> dict[str, object]:
+    """A request that can be scored."""
+    return {"card": "c1", "shop": "s1", "amount": 12.5, "country": "NZ", "time": NOW_MS}
+
+
+async def poll_until(condition) -> None:
+    """Let the loop run until the condition holds; fails after five seconds."""
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+def until():
+    """`await until(lambda: condition)`: bounded polling."""
+    return poll_until

@@ -1,0 +1,192 @@
+"""Models are adopted while serving, and only when they pass every check."""
+
+import asyncio
+
+import msgspec
+import pytest
+
+from learners.tree_head import TreeHead
+from learners.trees import FrozenTrees
+
+SCORE = "/v1/score"
+
+
+def version(world) -> tuple[str, int] | None:
+    """The release and snapshot being served."""
+    model = world.service.slot.current
+    return model and (model.release, model.snapshot)
+
+
+async def test_without_a_snapshot_the_release_is_served(world):
+    """A fresh project answers with its release, as snapshot 0."""
+    world.release()
+    await world.service.adoption.adopt_newest()
+    assert ("r0001", 0) == version(world)
+
+
+async def test_the_newest_snapshot_is_served(world):
+    """At the start the learner's state goes before the release."""
+    world.release()
+    world.write_snapshot(7)
+    await world.service.adoption.adopt_newest()
+    assert ("r0001", 7) == version(world)
+    assert 70 == world.service.slot.current.examples
+
+
+async def test_a_newer_release_waits_for_its_first_snapshot(served):
+    """A release is not served before the learner has caught up on it."""
+    served.write_snapshot(1)
+    await served.service.adoption.adopt_newest()
+    served.release("r0002")
+    await served.service.adoption.adopt_newest()
+    assert ("r0001", 1) == version(served)
+    served.write_snapshot(1, "r0002")
+    await served.service.adoption.adopt_newest()
+    assert ("r0002", 1) == version(served)
+
+
+async def test_nothing_published_serves_nothing(world):
+    """No release, no model, no error."""
+    await world.service.adoption.adopt_newest()
+    assert version(world) is None
+    assert 0 == world.service.measurements.swaps_refused
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"schema": "0" * 12},
+        {"learner": "another"},
+        {"release": "r0099"},
+        {"state": b"\x93no state"},
+    ],
+)
+async def test_a_snapshot_that_does_not_fit_is_refused(served, changes):
+    """Another schema, learner, unknown release or damaged state: counted, and the old one stays."""
+    served.write_snapshot(1)
+    await served.service.adoption.adopt_newest()
+    served.write_snapshot(2, **changes)
+    await served.service.adoption.adopt_newest()
+    assert ("r0001", 1) == version(served)
+    assert 1 == served.service.measurements.swaps_refused
+
+
+async def test_damaged_bytes_are_refused_once(served):
+    """A snapshot with a flipped bit is refused, and not tried again until it changes."""
+    served.write_snapshot(1)
+    data = bytearray(served.snapshot)
+    data[-1] ^= 1
+    served.snapshot = bytes(data)
+    await served.service.adoption.adopt_newest()
+    await served.service.adoption.adopt_newest()
+    assert ("r0001", 0) == version(served)
+    assert 1 == served.service.measurements.swaps_refused
+
+
+async def test_weights_that_are_not_finite_are_refused(served):
+    """A head with an infinite weight never answers."""
+    head = TreeHead.warm_start(FrozenTrees.parse(served.model_text), 0.002)
+    head.weights[3] = float("inf")
+    served.write_snapshot(1, state=head.state())
+    await served.service.adoption.adopt_newest()
+    assert ("r0001", 0) == version(served)
+
+
+async def test_a_release_of_another_schema_is_refused(world):
+    """A release made for other features is not served."""
+    world.release(schema="f" * 12)
+    await world.service.adoption.adopt_newest()
+    assert version(world) is None
+    assert 1 == world.service.measurements.swaps_refused
+
+
+async def test_a_damaged_release_is_refused(world):
+    """A model file whose digest does not fit is not parsed."""
+    world.release()
+    file = world.registry.folder / "r0001" / "model.txt"
+    file.write_bytes(file.read_bytes() + b"#")
+    await world.service.adoption.adopt_newest()
+    assert version(world) is None
+    assert 1 == world.service.measurements.swaps_refused
+
+
+async def test_bytes_other_than_announced_are_refused(served, until):
+    """A snapshot that is not the one announced under its number is not served."""
+    announced = served.write_snapshot(1)
+    served.announced.put_nowait(msgspec.structs.replace(announced, sha256="0" * 64))
+    async with served.service.running():
+        await until(lambda: served.service.measurements.swaps_refused)
+    assert ("r0001", 0) == version(served)
+
+
+async def test_announcements_coalesce_to_the_newest(served, until):
+    """Many announcements at once cost a few reads, and the last one wins."""
+    for number in range(1, 101):
+        served.announced.put_nowait(served.write_snapshot(number))
+    async with served.service.running():
+        await until(lambda: version(served) == ("r0001", 100))
+    assert served.snapshot_reads < 10
+
+
+async def test_label_to_weights_counts_every_label_once(served, until):
+    """Each label of the snapshots up to the served one is timed when its weights begin to answer."""
+    produced = served.clock.now_ms() - 300
+    for number in range(1, 4):
+        announced = served.write_snapshot(number)
+        labels = {"labels_produced_ms": [produced] * number}
+        served.announced.put_nowait(msgspec.structs.replace(announced, **labels))
+    async with served.service.running():
+        await until(lambda: served.service.measurements.label_to_weights.count() == 6)
+    summary = served.service.measurements.label_to_weights.percentiles_ms()
+    assert {"p50": 300.0, "p99": 300.0} == summary
+
+
+async def test_only_release_changes_are_listed_as_swaps(served):
+    """Snapshots of one release are counted, releases are listed."""
+    for number in (1, 2):
+        served.write_snapshot(number)
+        await served.service.adoption.adopt_newest()
+    measurements = served.service.measurements
+    assert {"release": 1, "snapshot": 2} == dict(measurements.swaps)
+    assert [("r0001", 0)] == [(s.release, s.snapshot) for s in measurements.release_changes]
+
+
+async def test_a_store_that_is_gone_at_the_start_leaves_the_release(world, until):
+    """Without the store the release answers; the snapshot follows when the store is back."""
+    world.release()
+    world.write_snapshot(5)
+    world.store_gone = True
+    async with world.service.running():
+        await until(lambda: version(world) == ("r0001", 0))
+        world.store_gone = False
+        await until(lambda: version(world) == ("r0001", 5))
+
+
+async def test_a_swap_under_load_fails_no_request(served, call, request_body, until):
+    """While snapshots and a release are adopted, every answer is the one its version gives."""
+    served.release("r0002")
+    replies, stop = [], asyncio.Event()
+
+    async def ask() -> None:
+        while not stop.is_set():
+            replies.append(await call.post(SCORE, request_body))
+            await asyncio.sleep(0)
+
+    async with served.service.running():
+        callers = [asyncio.create_task(ask()) for _ in range(8)]
+        for release in ("r0001", "r0002"):
+            for number in range(1, 11):
+                served.announced.put_nowait(served.write_snapshot(number, release))
+                await until(lambda r=release, n=number: version(served) == (r, n))
+        stop.set()
+        await asyncio.gather(*callers)
+    assert {200} == {reply.status for reply in replies}
+    scores: dict[tuple[str, int], set[float]] = {}
+    for reply in replies:
+        model = reply.json["model"]
+        scores.setdefault((model["release"], model["snapshot"]), set()).add(reply.json["score"])
+    known = {("r0001", 0)} | {(r, n) for r in ("r0001", "r0002") for n in range(1, 11)}
+    assert scores.keys() <= known
+    assert len(scores) > 5
+    assert {1} == {len(found) for found in scores.values()}
+    assert len(replies) == len(served.producer.predictions())

@@ -1,0 +1,71 @@
+"""Predictions reach the broker once it is there, and never hold up an answer."""
+
+import asyncio
+
+from tidemill.wire import BadCaseFound, decode
+
+SCORE = "/v1/score"
+
+
+async def test_an_answer_does_not_wait_for_the_broker(served, call, request_body):
+    """Scores are answered while the broker has taken nothing yet."""
+    served.producer.open.clear()
+    async with served.service.running():
+        reply = await call.post(SCORE, request_body)
+        assert (200, []) == (reply.status, served.producer.predictions())
+        served.producer.open.set()
+    assert 1 == len(served.producer.predictions())
+
+
+async def test_predictions_survive_a_broker_that_is_down(served, call, request_body, until):
+    """Sending is tried again until the broker is back; nothing is lost, in the order of scoring."""
+    served.producer.down = True
+    async with served.service.running():
+        replies = [await call.post(SCORE, request_body) for _ in range(20)]
+        await until(lambda: served.producer.refusals >= 2)
+        assert 20 == served.service.log.depth
+        served.producer.down = False
+    sent = [prediction.id for prediction in served.producer.predictions()]
+    assert [reply.json["prediction_id"] for reply in replies] == sent
+    assert 0 == served.service.log.depth
+
+
+async def test_sending_makes_room_again(served, call, request_body, until):
+    """After 503 for a full queue, scores are taken as soon as the broker has caught up."""
+    served.producer.open.clear()
+    batch = {"requests": [request_body] * 200}
+    async with served.service.running():
+        statuses = [(await call.post("/v1/score:batch", batch)).status for _ in range(3)]
+        served.producer.open.set()
+        await until(lambda: served.service.log.depth == 0)
+        statuses.append((await call.post("/v1/score:batch", batch)).status)
+    assert [200, 200, 503, 200] == statuses
+    assert 600 == len(served.producer.predictions())
+
+
+async def test_shutdown_gives_up_on_a_broker_that_stays_away(served, call, request_body, monkeypatch):  # fmt: skip
+    """A clean stop ends after its deadline, though predictions are left."""
+    monkeypatch.setattr("api.service.DRAIN_SECONDS", 0.05)
+    served.producer.down = True
+    async with asyncio.timeout(5), served.service.running():
+        await call.post(SCORE, request_body)
+    assert 1 == served.service.log.depth
+
+
+async def test_the_key_of_a_record_is_the_join_key(served, call, request_body):
+    """Predictions lie in the partition in which their labels will."""
+    async with served.service.running():
+        await call.post(SCORE, request_body)
+    assert [b"c1|s1"] == [key for key, _ in served.producer.sent["predictions"]]
+
+
+async def test_rules_without_a_label_are_judged_when_scoring(served, call, request_body):
+    """A bad case that needs no label is found at once; one that needs it is left to the join."""
+    async with served.service.running():
+        for amount in (10.0, 6_000.0, 20.0):
+            await call.post(SCORE, request_body | {"amount": amount})
+    found = [decode(BadCaseFound, value) for _, value in served.producer.sent["badcases"]]
+    large = served.producer.predictions()[1]
+    now_ms = served.clock.now_ms()
+    assert [BadCaseFound("large", large, None, now_ms)] == found
+    assert {"large": 1} == dict(served.service.measurements.bad_cases)

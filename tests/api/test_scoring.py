@@ -1,0 +1,100 @@
+"""Waiting requests are scored together, and one does not suffer for another."""
+
+import asyncio
+
+import numpy as np
+
+from features.decoding import RequestDecoder
+from features.replay import Replayer
+from tidemill.topics import Names
+from tidemill.wire import vectors
+
+SCORE = "/v1/score"
+
+
+async def test_all_waiting_requests_share_one_read(served, call, request_body):
+    """Fifty concurrent requests cost one round trip to the store."""
+    bodies = [request_body | {"card": f"c{n}"} for n in range(50)]
+    replies = await asyncio.gather(*(call.post(SCORE, body) for body in bodies))
+    assert [200] * 50 == [reply.status for reply in replies]
+    assert 1 == served.store.reads
+
+
+async def test_a_group_has_a_cap(served, call, request_body):
+    """A hundred concurrent requests are two groups."""
+    await asyncio.gather(*(call.post(SCORE, request_body) for _ in range(100)))
+    assert 2 == served.store.reads
+
+
+async def test_each_caller_gets_its_own_answer(served, call, request_body):
+    """Scored together or alone, the score of a request is the same."""
+    bodies = [request_body | {"amount": float(n * 3)} for n in range(40)]
+    together = await asyncio.gather(*(call.post(SCORE, body) for body in bodies))
+    alone = [await call.post(SCORE, body) for body in bodies]
+    assert [r.json["score"] for r in alone] == [r.json["score"] for r in together]
+
+
+async def test_the_prediction_keeps_the_vector_it_used(served, call, request_body):
+    """What is logged reproduces the answered score."""
+    async with served.service.running():
+        answer = (await call.post(SCORE, request_body)).json
+    (prediction,) = served.producer.predictions()
+    head = served.service.slot.current.head
+    assert answer["score"] == float(head.predict_many(vectors([prediction]))[0])
+    assert answer["score"] == prediction.score
+    assert ("c1|s1", request_body["time"]) == (prediction.key, prediction.time)
+    assert served.plan.schema.hash == prediction.schema
+    assert (answer["prediction_id"], "r0001", 0) == (
+        prediction.id, prediction.release, prediction.snapshot,
+    )  # fmt: skip
+
+
+async def test_one_bad_request_does_not_fail_its_group(served, call, request_body):
+    """When scoring together fails, each call is scored alone and only the guilty one fails."""
+    scorer = served.service._scorer
+    decoder = RequestDecoder(served.plan.project, served.clock, 0)
+    good = [decoder.decode(b'{"card": "c", "shop": "s", "amount": 1}') for _ in range(3)]
+    tasks = [scorer.score((request,)) for request in (good[0], object(), good[1], good[2])]
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    failed = [isinstance(result, Exception) for result in results]
+    assert [False, True, False, False] == failed
+    assert 3 == served.service.log.depth
+
+
+async def test_a_caller_who_gave_up_does_not_disturb_the_others(served, call, request_body):
+    """A cancelled call leaves its group whole."""
+    tasks = [asyncio.ensure_future(call.post(SCORE, request_body)) for _ in range(3)]
+    await asyncio.sleep(0)
+    tasks[1].cancel()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [200, 200] == [results[0].status, results[2].status]
+
+
+async def test_a_request_without_time_is_scored_for_now(served, call, request_body):
+    """The clock says for when."""
+    del request_body["time"]
+    async with served.service.running():
+        await call.post(SCORE, request_body)
+    assert [served.clock.now_ms()] == [p.time for p in served.producer.predictions()]
+
+
+async def test_feature_ages_are_times_since_the_newest_event(served, call, request_body):
+    """An entity with events has an age; one never seen has none."""
+    replayer = Replayer(served.plan)
+    time = request_body["time"] - 1_500
+    columns = {
+        "time": np.array([time], np.int64),
+        "card": np.array(["c1"], object),
+        "shop": np.array(["s9"], object),
+        "amount": np.array([5.0]),
+    }
+    replayer.apply("payment", columns)
+    names = Names("payments", 4)
+    await served.store.write(
+        [
+            (names.blob(names.entity_partition(key), entity, key), blob)
+            for entity, key, blob in replayer.blobs()
+        ]
+    )
+    answer = (await call.post(SCORE, request_body)).json
+    assert {"card": 1_500, "shop": None} == answer["feature_ages_ms"]

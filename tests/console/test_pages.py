@@ -1,0 +1,326 @@
+"""The console's app answers with the right files and headers, and the page shows a status."""
+
+import json
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Mount, Route
+
+from console import pages
+from console.pages import CONTENT_SECURITY_POLICY, STATIC, console_app
+
+FIXTURE = json.loads((Path(__file__).parent / "status.json").read_text())
+EMPTY = {
+    "project": "flights",
+    "now_ms": FIXTURE["now_ms"],
+    "model": {"release": None, "snapshot": None, "examples": 0, "adopted_ms": None, "swaps": []},
+    "api": {
+        "requests_total": 0,
+        "failed_total": 0,
+        "latency_ms": {"p50": None, "p99": None},
+        "label_to_weights_ms": {"p50": None, "p99": None},
+        "queue_depth": 0,
+        "series": [],
+    },
+    "worker": {"alive": False, "seen_ms": None, "series": [], "counts": {}},
+    "bad_cases": [],
+}
+OWN_SCRIPTS = sorted(STATIC.glob("*.js"))
+OWN_TEXT = sorted(p for p in STATIC.iterdir() if p.is_file())
+EVERY_FILE = sorted(p for p in STATIC.rglob("*") if p.is_file())
+
+Answer = Callable[[], Response]
+
+
+def mounted(answer: Answer) -> Starlette:
+    """The console beside a status route, as the api serves them."""
+
+    def status(request: Request) -> Response:
+        return answer()
+
+    return Starlette(routes=[Route("/v1/status", status), Mount("/console", console_app())])
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the mounted console."""
+    transport = httpx.ASGITransport(mounted(lambda: JSONResponse(FIXTURE)))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://console.test", follow_redirects=True
+    ) as made:
+        yield made
+
+
+def key_paths(value: Any) -> set[str]:
+    """Every key that occurs in a JSON value, at any depth."""
+    if isinstance(value, dict):
+        return set(value) | {k for inner in value.values() for k in key_paths(inner)}
+    if isinstance(value, list):
+        return {k for inner in value for k in key_paths(inner)}
+    return set()
+
+
+class Ids(HTMLParser):
+    """Collects ids, files named, and anything inline that the policy would block."""
+
+    def __init__(self) -> None:
+        """Start with nothing seen."""
+        super().__init__()
+        self.ids: list[str] = []
+        self.files: list[str] = []
+        self.pointed: list[str] = []
+        self.inline: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note one tag's attributes."""
+        found = {name: value or "" for name, value in attrs}
+        self.ids += [found["id"]] if "id" in found else []
+        self.pointed += [found["aria-labelledby"]] if "aria-labelledby" in found else []
+        link = found.get("src") or found.get("href") or ""
+        if link.startswith("#"):
+            self.pointed.append(link[1:])
+        elif link:
+            self.files.append(link)
+        self.inline += [n for n in found if n == "style" or n.startswith("on")]
+        self.inline += [tag] if tag == "style" or (tag == "script" and "src" not in found) else []
+
+
+@pytest.fixture
+def index() -> Ids:
+    """The page, parsed."""
+    parsed = Ids()
+    parsed.feed((STATIC / "index.html").read_text())
+    return parsed
+
+
+@pytest.mark.parametrize("path", EVERY_FILE, ids=lambda p: str(p.relative_to(STATIC)))
+async def test_every_file_is_served_with_type_and_policy(
+    client: httpx.AsyncClient, path: Path
+) -> None:
+    """Each static file comes with its bytes, its own type, the policy and nosniff."""
+    answer = await client.get(f"/console/{path.relative_to(STATIC).as_posix()}")
+    types = {
+        ".html": "text/html; charset=utf-8",
+        ".js": "text/javascript; charset=utf-8",
+        ".css": "text/css; charset=utf-8",
+        ".svg": "image/svg+xml",
+        "": "text/plain; charset=utf-8",
+    }
+    assert answer.status_code == 200
+    assert path.read_bytes() == answer.content
+    assert types[path.suffix] == answer.headers["content-type"]
+    assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_index_answers_at_the_mount(client: httpx.AsyncClient) -> None:
+    """`/console` leads to `/console/`, which is the page."""
+    answer = await client.get("/console")
+    assert answer.url.path == "/console/"
+    assert (STATIC / "index.html").read_bytes() == answer.content
+
+
+async def test_vendored_files_are_kept_and_own_files_are_checked(client: httpx.AsyncClient) -> None:
+    """A versioned vendor path never changes; our files are revalidated and answer 304."""
+    own = await client.get("/console/main.js")
+    vendored = await client.get("/console/vendor/uplot-1-6-32/uPlot.esm.js")
+    again = await client.get("/console/main.js", headers={"if-none-match": own.headers["etag"]})
+    assert own.headers["cache-control"] == "no-cache"
+    assert vendored.headers["cache-control"] == "public, max-age=31536000, immutable"
+    assert (again.status_code, again.content) == (304, b"")
+
+
+@pytest.mark.parametrize("path", ["nothing.js", "../pages.py", "%2e%2e/pages.py", "vendor/"])
+async def test_nothing_else_is_served(client: httpx.AsyncClient, path: str) -> None:
+    """A missing file, a folder, and a path out of the static folder answer 404."""
+    answer = await client.get(f"/console/{path}")
+    assert answer.status_code == 404
+
+
+def test_policy_allows_only_this_origin() -> None:
+    """The policy names no other origin and no unsafe source."""
+    words = set(CONTENT_SECURITY_POLICY.replace(";", "").split())
+    assert {w for w in words if w.startswith("'")} == {"'none'", "'self'"}
+    assert "http" not in CONTENT_SECURITY_POLICY
+
+
+def test_page_has_nothing_inline(index: Ids) -> None:
+    """The page carries no inline script, style or handler, which the policy would block."""
+    assert [] == index.inline
+
+
+def test_files_and_ids_the_page_names_exist(index: Ids) -> None:
+    """Every file the page loads is there, its ids are unique, and its references resolve."""
+    assert [] == [f for f in index.files if not (STATIC / f).is_file()]
+    assert len(index.ids) == len(set(index.ids))
+    assert [] == [p for p in index.pointed if p not in index.ids]
+
+
+def test_ids_the_scripts_use_exist(index: Ids) -> None:
+    """Each id that a script asks for is in the page, also those it puts together."""
+    text = "\n".join(p.read_text() for p in OWN_SCRIPTS)
+    used = set(re.findall(r"""(?:by|put|getElementById)\(\s*"([\w-]+)\"""", text))
+    used |= set(re.findall(r'^  "(chart-\w+)":', text, re.MULTILINE))
+    for name in re.findall(r'(?:card|showQuality)\("(\w+)"', text):
+        used |= {f"{name}-value", f"{name}-detail"}
+    for name in re.findall(r'pill\("(\w+)"', text):
+        used |= {f"pill-{name}", f"{name}-text"}
+    assert len(used) > 25
+    assert set() == used - set(index.ids)
+
+
+def test_imports_between_modules_resolve() -> None:
+    """Every import names a file that is there and a name that it exports."""
+    missing = []
+    for script in OWN_SCRIPTS:
+        pattern = r'import (\{[^}]*\}|\w+) from "\./([^"]+)"'
+        for names, target in re.findall(pattern, script.read_text()):
+            text = (STATIC / target).read_text()
+            for name in re.findall(r"\w+", names) if names.startswith("{") else []:
+                if not re.search(rf"export (?:async )?(?:function|class|const) {name}\b", text):
+                    missing.append((script.name, target, name))
+    assert [] == missing
+
+
+@pytest.mark.parametrize("path", OWN_TEXT, ids=lambda p: p.name)
+def test_no_external_address(path: Path) -> None:
+    """Our files name no other host; an XML namespace is a name, not an address."""
+    text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+    assert [] == re.findall(r"(?:https?:)?//[a-z0-9.-]+\.[a-z]{2,}\S*", text)
+
+
+def test_vendored_code_names_addresses_only_in_comments() -> None:
+    """The chart library asks for nothing: its addresses are in comments alone."""
+    vendor = STATIC / "vendor" / "uplot-1-6-32"
+    code = re.sub(r"/\*.*?\*/", "", (vendor / "uPlot.esm.js").read_text(), flags=re.DOTALL)
+    code = re.sub(r"(?m)(?:^|\s)//.*$", "", code)
+    assert [] == re.findall(r"https?://", code)
+    assert "http" not in (vendor / "uPlot.min.css").read_text()
+    assert "MIT" in (vendor / "LICENSE").read_text()
+
+
+def test_contract_names_every_key_of_the_fixture() -> None:
+    """The documented status names each key that the fixture has, so neither drifts alone."""
+    features = {name for case in FIXTURE["bad_cases"] for name in case["features"]}
+    assert set() == {
+        key for key in key_paths(FIXTURE) - features if f'"{key}"' not in (pages.__doc__ or "")
+    }
+
+
+# ---- In a browser
+
+
+@contextmanager
+def serving(answer: Answer) -> Iterator[str]:
+    """Serve the console on a free loopback port for the length of the block."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config = uvicorn.Config(mounted(answer), log_level="error", ws="none", lifespan="off")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        deadline = time.monotonic() + 20
+        while not server.started and time.monotonic() < deadline:
+            time.sleep(0.02)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/console/"
+        finally:
+            server.should_exit = True
+            thread.join(20)
+
+
+def render(url: str, profile: Path) -> tuple[str, list[str]]:
+    """The page's DOM after some seconds of its own time, and what its console said."""
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("chromium is not installed")
+    command = [browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+    command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    command += ["--disable-quic", "--no-first-run", "--no-default-browser-check"]
+    command += [f"--user-data-dir={profile}", "--enable-logging=stderr", "--window-size=1600,1200"]
+    command += ["--virtual-time-budget=4000", "--dump-dom", url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=True)
+    return done.stdout, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+
+
+def text_of(dom: str, name: str) -> str:
+    """The text of the element with this id."""
+    found = re.search(rf'id="{name}"[^>]*>([^<]*)<', dom)
+    return found.group(1) if found else f"no element {name}"
+
+
+def test_page_shows_the_status(tmp_path: Path) -> None:
+    """In a browser the page shows the fixture's numbers, curves and cases, without a complaint."""
+    with serving(lambda: JSONResponse(FIXTURE)) as url:
+        dom, console = render(url, tmp_path)
+    assert [] == console
+    assert {
+        "project": "flights",
+        "connection-text": "Live",
+        "api-text": "API ok",
+        "worker-text": "Worker ok",
+        "serving-release": "r0002",
+        "serving-detail": "snapshot 12, 12,345 examples, adopted 4 s ago",
+        "auc-value": "0.7812",
+        "auc-detail": "+0.0071 vs release",
+        "loss-value": "0.4520",
+        "loss-detail": "−0.0050 vs release",
+        "latency-value": "9.8 ms",
+        "freshness-value": "412 ms",
+        "lag-detail": "most in join: 120",
+    } == {
+        name: text_of(dom, name)
+        for name in (
+            *("project", "connection-text", "api-text", "worker-text", "serving-release"),
+            *("serving-detail", "auc-value", "auc-detail", "loss-value", "loss-detail"),
+            *("latency-value", "freshness-value", "lag-detail"),
+        )
+    }
+    assert "Running AUC, now: service 0.7812, frozen release 0.7741." in dom
+    assert "1 swap; listed below" in dom
+    assert dom.count("<canvas") == 6
+    assert dom.count('aria-controls="case-') == len(FIXTURE["bad_cases"])
+    assert "2013-05-01|UA|1545|EWR" in dom
+    assert "confident wrong" in dom
+
+
+def test_page_says_what_it_waits_for(tmp_path: Path) -> None:
+    """Before anything has happened every part of the page says what it waits for."""
+    with serving(lambda: JSONResponse(EMPTY)) as url:
+        dom, console = render(url, tmp_path)
+    assert [] == console
+    assert text_of(dom, "serving-detail") == "Waiting for the first release"
+    assert text_of(dom, "auc-detail") == "Waiting for the first label"
+    assert text_of(dom, "worker-text") == "Waiting for the worker"
+    assert dom.count('data-empty="true"') == 6
+    assert re.search(r'<table id="bad-table"[^>]* hidden=""', dom)
+
+
+def test_page_reconnects_less_and_less_often(tmp_path: Path) -> None:
+    """While the api fails the page says so, and doubles the wait between its tries."""
+    asked = []
+
+    def refuse() -> Response:
+        asked.append(time.monotonic())
+        return Response("starting", 503)
+
+    with serving(refuse) as url:
+        dom, _ = render(url, tmp_path)
+    assert text_of(dom, "connection-text") == "Reconnecting"
+    assert text_of(dom, "api-text") == "API unreachable"
+    # In four seconds of the page's time: at 0, 1 and 3 s.
+    assert 2 <= len(asked) <= 3

@@ -1,0 +1,59 @@
+"""The head's state belongs to its trees and is refused when damaged."""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+from releases import release
+
+from learners.tree_head import TreeHead
+from learners.trees import FrozenTrees
+from tidemill.errors import ArtifactError
+
+RATE = 0.002
+
+
+def head() -> TreeHead:
+    """A head that has learned a little."""
+    made = release()
+    learner = TreeHead.warm_start(FrozenTrees.parse(made.text), RATE)
+    learner.learn_many(made.vectors[:50], made.labels[:50])
+    return learner
+
+
+def test_state_of_other_trees_is_refused() -> None:
+    """A state cannot be put on a release it was not learned on."""
+    other = FrozenTrees.parse(release(rounds=3, leaves=2).text)
+    with pytest.raises(ArtifactError, match="found trees .* allowed: " + other.digest):
+        TreeHead.restore(other, RATE, head().state())
+
+
+@pytest.mark.parametrize("field", [1, 2])
+@pytest.mark.parametrize("damage", ["nan", "inf", "short", "odd"])
+def test_damaged_state_is_refused(field: int, damage: str) -> None:
+    """Weights or sums that are cut off or not finite are refused."""
+    learner = head()
+    parts = msgspec.msgpack.decode(learner.state())
+    number = np.array([np.nan if damage == "nan" else np.inf]).tobytes()
+    cut = {"short": parts[field][8:], "odd": parts[field][1:]}
+    parts[field] = cut.get(damage, number + parts[field][8:])
+    with pytest.raises(ArtifactError, match="head state"):
+        TreeHead.restore(learner.trees, RATE, msgspec.msgpack.encode(parts))
+
+
+def test_bytes_that_are_no_state_are_refused() -> None:
+    """Anything else than a state is an ArtifactError, not a decoder's error."""
+    with pytest.raises(ArtifactError, match="head state"):
+        TreeHead.restore(head().trees, RATE, b"not a state")
+
+
+def test_a_full_leaf_moves_less() -> None:
+    """The more an example's leaves have learned, the smaller its step."""
+    made = release()
+    learner = TreeHead.warm_start(FrozenTrees.parse(made.text), RATE)
+    vector, label = made.vectors[:1], np.array([1])
+    scores = [learner.learn_many(vector, label)[0] for _ in range(50)]
+    steps = np.diff(scores)
+    assert (steps > 0).all()
+    assert steps[-1] < steps[0]

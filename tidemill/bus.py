@@ -1,0 +1,80 @@
+"""The ports to the log: what a step needs from a Kafka client to read and to write."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+
+class Message(Protocol):
+    """One record as it was read."""
+
+    @property
+    def offset(self) -> int:
+        """Its place in the partition."""
+        ...
+
+    @property
+    def key(self) -> bytes | None:
+        """The record's key."""
+        ...
+
+    @property
+    def value(self) -> bytes | None:
+        """The record's bytes; None for a tombstone."""
+        ...
+
+    @property
+    def timestamp(self) -> int:
+        """When it was produced, ms since 1970."""
+        ...
+
+
+class Producer(Protocol):
+    """Writes records to the project's topics; the client behind it batches and retries."""
+
+    async def send_many(
+        self,
+        kind: str,
+        records: Sequence[tuple[bytes | None, bytes]],
+        partition: int | None = None,
+    ) -> None:
+        """Write (key, value) records, in order, to the topic of this kind (see `tidemill.topics`).
+
+        Goes to `partition`, or where each key's hash says. Returns when the broker has acknowledged
+        all of them. Raises BusUnavailable when it did not; some may then have been written, so a
+        caller that tries again writes at least once.
+        """
+        ...
+
+
+Assigned = Callable[[int], Awaitable[Mapping[str, int]]]
+Revoked = Callable[[int], Awaitable[None]]
+
+
+class Consumer(Protocol):
+    """One member of a step's group; partitions of one number are assigned together."""
+
+    async def start(self, assigned: Assigned, revoked: Revoked) -> None:
+        """Join the group; raises BusUnavailable when the broker cannot be reached.
+
+        `assigned` returns, per topic kind, the offset to read a partition from; both callbacks are
+        awaited before the group goes on.
+        """
+        ...
+
+    async def poll(self, wait_ms: int, limit: int) -> dict[tuple[str, int], Sequence[Message]]:
+        """At most `limit` records by (kind, partition); empty after `wait_ms` without any."""
+        ...
+
+    def seek(self, kind: str, partition: int, offset: int) -> None:
+        """Read on from `offset`."""
+        ...
+
+    def lag(self) -> int:
+        """Records in the assigned partitions that have not been read yet, as far as is known."""
+        ...
+
+    async def stop(self) -> None:
+        """Leave the group."""
+        ...
