@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,7 @@ from tidemill.wire import Announcement
 
 MODEL_FILE = "model.txt"
 _RETRY_SECONDS = 0.5
+_LOOK_SECONDS = 2.0
 _KEPT_RELEASES = 2
 _MOST_PENDING = 10_000
 _LOG = structlog.get_logger()
@@ -122,7 +124,8 @@ class Adoption:
         while True:
             try:
                 async for announcement in self._source.announcements():
-                    self._pending.append(announcement)
+                    if announcement.kind == "snapshot":
+                        self._pending.append(announcement)
                     self._wake.set()
             except BusUnavailable as error:
                 _LOG.warning("announcements_unavailable", error=str(error))
@@ -132,7 +135,9 @@ class Adoption:
     async def _adopt_when_woken(self) -> None:
         """Whatever was announced while a model loads is answered by loading the newest once."""
         while True:
-            await self._wake.wait()
+            with suppress(TimeoutError):  # An announcement can be missed; the store cannot.
+                async with asyncio.timeout(_LOOK_SECONDS):
+                    await self._wake.wait()
             self._wake.clear()
             try:
                 await self.adopt_newest()
@@ -149,6 +154,7 @@ class Adoption:
             self._seen = data
             await self._adopt_snapshot(data)
         await self._adopt_release()
+        self._observe_labels()
 
     async def _adopt_snapshot(self, data: bytes) -> None:
         announced = {(a.release, a.snapshot): a.sha256 for a in self._pending}
@@ -160,7 +166,6 @@ class Adoption:
         except Exception as error:  # Whatever is wrong with these bytes, the old model stays.
             return self._refuse("snapshot", error)
         self._exchange(snapshot.release, snapshot.number, snapshot.examples, head)
-        self._observe_labels(snapshot)
 
     async def _adopt_release(self) -> None:
         """Only while nothing is served: a later release comes through the learner, caught up."""
@@ -184,17 +189,22 @@ class Adoption:
             self._measurements.release_changes.append(SwapPoint(now_ms, release, number))
             _LOG.info("release_adopted", release=release, snapshot=number, examples=examples)
 
-    def _observe_labels(self, snapshot: Snapshot) -> None:
-        """Record label to served weights for the labels of all snapshots up to this one."""
-        now_ms = self._clock.now_ms()
+    def _observe_labels(self) -> None:
+        """Record label to served weights for the labels of announced snapshots up to the served."""
+        served = self._slot.current
+        if served is None:
+            return
         waiting = list(self._pending)
         self._pending.clear()
         for announcement in waiting:
-            if announcement.release == snapshot.release and announcement.snapshot > snapshot.number:
-                self._pending.append(announcement)
+            if (announcement.release, announcement.snapshot) > (served.release, served.snapshot):
+                self._pending.append(
+                    announcement
+                )  # Not adopted yet, or refused: the next has them.
                 continue
             for produced_ms in announcement.labels_produced_ms:
-                self._measurements.label_to_weights.add(max(0, now_ms - produced_ms) / 1000)
+                seconds = max(0, served.adopted_ms - produced_ms) / 1000
+                self._measurements.label_to_weights.add(seconds)
 
     def _refuse(self, what: str, error: Exception) -> None:
         self._measurements.swaps_refused += 1

@@ -17,6 +17,7 @@ from tidemill.wire import Prediction
 
 _LOG = structlog.get_logger()
 _SEND_AT_ONCE = 500
+_GATHER_SECONDS = 0.005
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.05, 2.0
 
 Outgoing = list[tuple[bytes | None, bytes]]
@@ -63,6 +64,9 @@ class PredictionLog:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            if len(self._queue) < _SEND_AT_ONCE and not self._closing:
+                # A produce request costs the same for one record as for many, and nobody waits.
+                await asyncio.sleep(_GATHER_SECONDS)
             count = min(len(self._queue), _SEND_AT_ONCE)
             group = [self._queue.popleft() for _ in range(count)]
             await self._send(topics.PREDICTIONS, [(p.key.encode(), p.encode()) for p in group])

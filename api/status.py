@@ -23,7 +23,8 @@ async def worker_status(ports: Ports) -> tuple[dict[str, Any], list[Any]]:
     """The worker's status and the newest bad cases; unknown when the store does not answer."""
     try:
         async with asyncio.timeout(WORKER_DEADLINE_SECONDS):
-            return await ports.read_worker_status()
+            worker, bad_cases = await ports.read_worker_status()
+            return _UNKNOWN_WORKER | worker, bad_cases
     except (TidemillError, TimeoutError) as error:
         _LOG.warning("worker_status_unavailable", error=str(error) or type(error).__name__)
         return dict(_UNKNOWN_WORKER), []

@@ -22,7 +22,7 @@ def request_feature_names(project: Project) -> list[str]:
 def static_baseline(
     project: Project, training: Dataset, vectors: NDArray[np.float32], threads: int = 0
 ) -> NDArray[np.float64]:
-    """Scores (rows,) of whole `vectors` by a model trained on the static columns of `training` alone."""
+    """Scores (rows,) of whole `vectors` by a model of the static columns of `training`."""
     schema, places = columns_of(schema_of(project), request_feature_names(project))
     text = Trainer(project.trainer, schema, threads).train(
         training.vectors[:, places], training.labels

@@ -40,9 +40,9 @@ class Dataset:
 class Extract:
     """A dataset and where it comes from.
 
-    `offsets` is for a release's manifest: `examples:0` is the next offset of the examples topic, `sequence:P` the
-    highest sequence of join partition P before it; empty when nothing was live. `other_schema` counts the
-    examples left out because their vectors have another schema.
+    `offsets` is for a release's manifest: `examples:0` is the next offset of the examples topic,
+    `sequence:P` the highest sequence of join partition P before it; empty when nothing was live.
+    `other_schema` counts the examples left out because their vectors have another schema.
     """
 
     data: Dataset
@@ -59,8 +59,8 @@ def extract(
 ) -> Extract:
     """Read the archive's examples with `from_ms` <= time < `to_ms`, each once.
 
-    A learner catches up from one offset. So a live example at or past the first one that `to_ms` leaves out stays out
-    too: the learner gets it, and none is trained on and learned again.
+    A learner catches up from one offset. So a live example at or past the first one that `to_ms`
+    leaves out stays out too: the learner gets it, and none is trained on and learned again.
     """
     table = read_examples(home, project, from_ms)
     table, offsets = _up_to(table, to_ms)
@@ -88,7 +88,7 @@ def _up_to(table: pa.Table, to_ms: int | None) -> tuple[pa.Table, dict[str, int]
 
 
 def _each_once(table: pa.Table) -> pa.Table:
-    """Drop what the join sent again after a crash: the same partition and sequence at a later offset."""
+    """Drop what the join sent again after a crash: a partition and sequence seen before."""
     table = table.sort_by("offset")
     partitions, sequences = (table[n].to_numpy() for n in ("join_partition", "sequence"))
     live = sequences >= 0

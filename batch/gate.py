@@ -1,4 +1,4 @@
-"""Judges a way of training before its result is published: candidate against champion on the newest data."""
+"""Judges before anything is published: candidate against champion on the newest data."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class GateReport:
 
 @dataclass(frozen=True, slots=True)
 class Champion:
-    """The release being served: its name, its trees, and the time (ms) up to which it was trained."""
+    """The release being served: its name, its trees, and until when (ms) it was trained."""
 
     release: str
     model_text: bytes
@@ -100,8 +100,9 @@ def judge(
 ) -> GateReport:
     """Train a candidate on the older rows, serve it over the newest `gate.holdout`, compare.
 
-    The candidate predicts and learns as it would in service. The champion's scores are those it really answered;
-    for rows that nobody answered they are its frozen trees', and only on rows it was not trained on.
+    The candidate predicts and learns as it would in service. The champion's scores are those it
+    really answered; for rows that nobody answered they are its frozen trees', and only on rows it
+    was not trained on.
     """
     start = int(data.times.max(initial=0)) + 1 - project.gate.holdout_ms
     older = data.take(data.label_times < start)

@@ -23,7 +23,7 @@ from tidemill.wire import Announcement
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a caller may choose: cores (0: all), the time range of examples (ms), who hears of progress."""
+    """What a caller may choose: cores (0: all), a time range (ms), who hears of progress."""
 
     threads: int = 0
     from_ms: int | None = None
@@ -33,7 +33,7 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class RetrainResult:
-    """How a retrain ended. `release` is the one published; `report` is None when there was nothing to judge."""
+    """How a retrain ended: the release it published, and the gate's report if one was made."""
 
     exit_code: ExitCode
     release: str | None
@@ -57,8 +57,9 @@ def retrain(
 ) -> RetrainResult:
     """Train on the archive and publish what passes the gate; the same data gives the same model.
 
-    `announce` puts an announcement on the models topic; when it raises BusUnavailable the release stays published.
-    Raises LockedError when another retrain of the project runs, ArtifactError when the champion is damaged.
+    `announce` puts an announcement on the models topic; when it raises BusUnavailable the release
+    stays published. Raises LockedError when another retrain of the project runs, ArtifactError when
+    the champion is damaged.
     """
     options = options or Options()
     registry = Registry(home, project.name)

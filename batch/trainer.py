@@ -34,7 +34,7 @@ class Trainer:
     def train(
         self, vectors: NDArray[np.float32], labels: NDArray[np.int8], stage: str = "train"
     ) -> bytes:
-        """The model text of trees grown on `vectors` (rows, features) and `labels` (rows,) of 0 and 1."""
+        """The text of a model of `vectors` (rows, features) and `labels` (rows,) of 0 and 1."""
         data = lightgbm.Dataset(
             vectors,
             labels,

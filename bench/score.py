@@ -1,8 +1,9 @@
 """Requests a second and CPU per request of POST /v1/score, against a plain FastAPI route.
 
 Both run the same service in a process of its own under uvicorn, uvloop and httptools, with the
-store in memory and a log that keeps nothing; a closed loop of keep-alive connections in this
-process asks. `empty` is the least any app pays: a raw ASGI answer without content.
+store in an embedded Valkey and a log that keeps nothing; a closed loop of 32 keep-alive connections
+in this process asks, each for entities of its own. `empty` is the least any app pays: a raw ASGI
+answer without content.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import ExitStack
 from importlib.metadata import version
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -23,6 +25,7 @@ from typing import Any
 
 import lightgbm
 import numpy as np
+import redis.asyncio
 import uvloop
 from fastapi import FastAPI
 from pydantic import BaseModel
@@ -31,8 +34,10 @@ from api.app import ScoringApp, create_app
 from api.ports import Ports
 from api.server import bind, serve_on
 from api.service import ScoringService
+from cli.services.valkey import EmbeddedValkey
 from features.plan import FeaturePlan, compile_plan
-from features.store import MemoryStore
+from features.redis_store import RedisStore
+from features.replay import Replayer
 from features.vectors import VectorReader
 from tidemill import Entity, Event, Label, Project, Request, RequestFeature, Window, hour
 from tidemill.clock import SystemClock
@@ -43,7 +48,7 @@ from tidemill.wire import Announcement
 
 CONNECTIONS = 32
 TREES, LEAVES = 200, 63
-BODY = b'{"card":"c1","shop":"s1","amount":12.5,"time":1400000000000}'
+NOW_MS = 1_400_000_000_000
 PATHS = {"ours": "/v1/score", "fastapi": "/peer/score", "empty": "/empty/"}
 
 
@@ -94,19 +99,40 @@ def publish_release(plan: FeaturePlan, registry: Registry) -> None:
     registry.publish(manifest, {"model.txt": text})
 
 
-def make_app(home: Path) -> FastAPI:
+async def load_store(plan: FeaturePlan, store: RedisStore, names: Names) -> None:
+    """Ten payments of every card and shop in the last hours."""
+    replayer, rows = Replayer(plan), 10 * CONNECTIONS
+    who = np.arange(rows) % CONNECTIONS
+    columns = {
+        "time": NOW_MS - np.arange(rows, 0, -1, dtype=np.int64) * 60_000,
+        "card": np.array([f"c{n}" for n in who], object),
+        "shop": np.array([f"s{n}" for n in who], object),
+        "amount": np.linspace(1, 100, rows),
+    }
+    replayer.apply("payment", columns)
+    blobs = [
+        (names.blob(names.entity_partition(key), entity, key), blob)
+        for entity, key, blob in replayer.blobs()
+    ]
+    await store.write(blobs)
+
+
+async def make_app(home: Path, store_url: str) -> FastAPI:
     """The service with the peer's route and the empty one beside it."""
 
     async def announcements() -> AsyncIterator[Announcement]:
         await asyncio.Event().wait()
-        for never in ():
-            yield never
+        never: tuple[Announcement, ...] = ()
+        for announcement in never:
+            yield announcement
 
     async def nothing() -> Any:
         return None
 
     plan = make_plan()
-    reader = VectorReader(plan, Names("bench", 4), MemoryStore())
+    names, store = Names("bench", 4), RedisStore(redis.asyncio.Redis.from_url(store_url))
+    await load_store(plan, store, names)
+    reader = VectorReader(plan, names, store)
     ports = Ports(reader, Discard(), Registry(home, "bench"), announcements, nothing,
                   nothing, nothing, nothing, nothing)  # fmt: skip
     service = ScoringService(plan, ports, Settings(), SystemClock())
@@ -128,17 +154,23 @@ def _add_peer(app: ScoringApp, service: ScoringService) -> None:
     app.mount("/empty", empty)
 
 
-def run_server(home: Path, pipe: Connection) -> None:
+def run_server(home: Path, store_url: str, pipe: Connection) -> None:
     """The server's process; tells its port, then serves until SIGTERM."""
+
+    async def serve() -> None:
+        await serve_on(await make_app(home, store_url), listener)
+
     listener = bind("127.0.0.1", 0)
     pipe.send(listener.getsockname()[1])
-    uvloop.run(serve_on(make_app(home), listener))
+    uvloop.run(serve())
 
 
-def request_bytes(path: str) -> bytes:
+def request_bytes(path: str, who: int) -> bytes:
     """One HTTP request as it is sent."""
+    values = {"card": f"c{who}", "shop": f"s{who}", "amount": 12.5, "time": NOW_MS}
+    body = json.dumps(values).encode()
     head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
-    return head.encode() + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+    return head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
 
 
 class _Caller(asyncio.Protocol):
@@ -176,11 +208,10 @@ class _Caller(asyncio.Protocol):
 async def _drive(port: int, path: str, seconds: float) -> tuple[list[float], bytes]:
     loop, until = asyncio.get_running_loop(), time.perf_counter() + seconds
     callers = []
-    for _ in range(CONNECTIONS):
-        made = await loop.create_connection(
-            lambda: _Caller(request_bytes(path), until), "127.0.0.1", port
-        )
-        callers.append(made[1])
+    for who in range(CONNECTIONS):
+        caller = _Caller(request_bytes(path, who), until)
+        await loop.create_connection(lambda caller=caller: caller, "127.0.0.1", port)  # type: ignore[misc]
+        callers.append(caller)
     await asyncio.gather(*(caller.done for caller in callers))
     return [s for caller in callers for s in caller.seconds], callers[0].last
 
@@ -225,7 +256,7 @@ def _answers_equal(port: int) -> bool:
         _, last = uvloop.run(_drive(port, PATHS[name], 0))
         answers.append(json.loads(last.split(b"\r\n\r\n", 1)[1]))
         answers[-1].pop("prediction_id")
-    return answers[0] == answers[1]
+    return bool(answers[0] == answers[1])
 
 
 def _result(found: dict[str, list[list[float]]], equal: bool) -> dict[str, object]:
@@ -255,10 +286,13 @@ def _result(found: dict[str, list[list[float]]], equal: bool) -> dict[str, objec
 def run(quick: bool) -> dict[str, object]:
     """Serve, compare the answers, then time the routes in turn."""
     context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory() as home:
+    with ExitStack() as stack:
+        home = stack.enter_context(tempfile.TemporaryDirectory())
         publish_release(make_plan(), Registry(Path(home), "bench"))
         here, there = context.Pipe()
-        server = context.Process(target=run_server, args=(Path(home), there), daemon=True)
+        store = stack.enter_context(EmbeddedValkey(Path(home) / "valkey", forget=True))
+        arguments = (Path(home), store.url, there)
+        server = context.Process(target=run_server, args=arguments, daemon=True)
         server.start()
         try:
             port = here.recv()

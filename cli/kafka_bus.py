@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import Any
 
 import aiokafka
 import aiokafka.admin
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import KafkaError, TopicAlreadyExistsError
+from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError
 
 from tidemill.bus import Assigned, Message, Revoked
 from tidemill.errors import BusUnavailable
-from tidemill.topics import ALL, MODELS, Names
+from tidemill.topics import ALL, EVENTS, LABELS, MODELS, Names
 from tidemill.wire import Announcement, decode
 
 SEND_SECONDS = 30.0
-_COMPACTED = {"cleanup.policy": "compact"}
+LARGEST_RECORD_BYTES = 8 * 1024 * 1024
 
 
 class KafkaProducer:
@@ -55,6 +55,7 @@ class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
     async def on_partitions_revoked(self, revoked: Sequence[aiokafka.TopicPartition]) -> None:
         for partition in sorted({each.partition for each in revoked}):
             await self._revoked(partition)
+        self._consumer.lose(revoked)
 
     async def on_partitions_assigned(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
         for partition in sorted({each.partition for each in assigned}):
@@ -94,12 +95,29 @@ class KafkaConsumer:
             polled = await self._client.getmany(timeout_ms=wait_ms, max_records=limit)
         except KafkaError as error:
             raise BusUnavailable(f"reading: {error!r}") from error
-        for place, records in polled.items():
-            self._next[place] = records[-1].offset + 1
         return {
-            (self._names.kind(place.topic), place.partition): records
+            (self._names.kind(place.topic), place.partition): expected
             for place, records in polled.items()
+            if (expected := self._expected(place, records))
         }
+
+    def _expected(
+        self, place: aiokafka.TopicPartition, records: Sequence[Message]
+    ) -> Sequence[Message]:
+        """Those at or after the place to read: the client fetches before the step has said it."""
+        start = self._next.get(place)
+        if start is None:
+            return ()
+        if records[0].offset < start:
+            records = [record for record in records if record.offset >= start]
+        if records:
+            self._next[place] = records[-1].offset + 1
+        return records
+
+    def lose(self, places: Iterable[aiokafka.TopicPartition]) -> None:
+        """Return no more records of partitions that were revoked."""
+        for place in places:
+            self._next.pop(place, None)
 
     def seek(self, kind: str, partition: int, offset: int) -> None:
         """Read on from an explicit offset."""
@@ -134,19 +152,28 @@ async def ensure_topics(broker: str, names: Names) -> None:
         missing = [
             aiokafka.admin.NewTopic(
                 names.topic(kind), names.partitions_of(kind), -1 if _many_brokers(admin) else 1,
-                topic_configs=_COMPACTED if kind == MODELS else {},
+                topic_configs=_configuration(kind),
             )
             for kind in ALL
             if names.topic(kind) not in existing
         ]  # fmt: skip
         if missing:
-            await admin.create_topics(missing)
-    except TopicAlreadyExistsError:
-        return
+            created = await admin.create_topics(missing)
+            for topic, code, *text in created.topic_errors:
+                if code not in (NoError.errno, TopicAlreadyExistsError.errno):
+                    raise BusUnavailable(f"broker {broker}: creating {topic}: error {code} {text}")
     except (KafkaError, OSError) as error:
         raise BusUnavailable(f"broker {broker}: {error!r}") from error
     finally:
         await admin.close()
+
+
+def _configuration(kind: str) -> dict[str, str]:
+    if kind in (EVENTS, LABELS):
+        return {}
+    # Our own records hold what came in and more: a dead letter must fit where its input did.
+    configuration = {"max.message.bytes": str(LARGEST_RECORD_BYTES)}
+    return configuration | ({"cleanup.policy": "compact"} if kind == MODELS else {})
 
 
 def _many_brokers(admin: Any) -> bool:
@@ -155,7 +182,7 @@ def _many_brokers(admin: Any) -> bool:
 
 
 async def announcements(broker: str, names: Names, wait_ms: int) -> AsyncIterator[Announcement]:
-    """Announcements from now on, without a group: every process hears all of them. Raises BusUnavailable."""
+    """Announcements from now on, without a group: every process hears all. Raises BusUnavailable."""
     place = aiokafka.TopicPartition(names.topic(MODELS), 0)
     client = aiokafka.AIOKafkaConsumer(
         bootstrap_servers=broker, enable_auto_commit=False, fetch_max_wait_ms=wait_ms

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import structlog
 import typer
 
 import tidemill
 from tidemill.declaration import Project
-from tidemill.errors import DeclarationError, SettingsError, TidemillError
+from tidemill.errors import DeclarationError, LockedError, SettingsError, TidemillError
 from tidemill.loading import load_project
 from tidemill.settings import Settings, read_settings
 
-USER_ERROR, FAILURE = 2, 1
+FAILURE, USER_ERROR, LOCKED = 1, 2, 4
 app = typer.Typer(
     help="Live scoring with models that learn from every outcome.",
     no_args_is_help=True,
@@ -35,6 +36,8 @@ def _errors_as_exit_codes() -> Iterator[None]:
         yield
     except (DeclarationError, SettingsError) as error:
         _end(error, USER_ERROR)
+    except LockedError as error:
+        _end(error, LOCKED)
     except TidemillError as error:
         _end(error, FAILURE)
     except KeyboardInterrupt:
@@ -66,7 +69,9 @@ def _log_to_stderr() -> None:
 
 
 @app.callback(invoke_without_command=True)
-def main(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     """Live scoring with models that learn from every outcome."""
     if version:
         typer.echo(tidemill.__version__)
@@ -116,6 +121,34 @@ def api(
         from cli.server import serve
 
         uvloop.run(serve(project, settings, host, port))
+
+
+@app.command()
+def retrain(
+    file: ProjectFile,
+    threads: Annotated[int, typer.Option(help="Cores to use; 0 means all.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+) -> None:
+    """Train on the archive, compare with the champion, publish or say why not. Made for cron.
+
+    Exit codes: 0 published, 1 failed, 2 a mistake in project or settings, 3 refused by the gate, 4 another retrain is
+    running, 5 nothing to train on, 6 published but not announced.
+    """
+    with _errors_as_exit_codes():
+        project, settings = _prepare(file)
+        from cli.retrain import retrain as run
+        from cli.retrain import summary
+
+        result = run(project, settings, threads)
+        found = summary(result)
+        typer.echo(json.dumps(found) if as_json else _in_words(found))
+        raise typer.Exit(int(result.exit_code))
+
+
+def _in_words(found: dict[str, Any]) -> str:
+    lines = [f"{found['outcome']}: release {found['release']}, {found['rows']} examples"]
+    lines += [f"  {name}: {value:.5g}" for name, value in found["metrics"].items()]
+    return "\n".join([*lines, *(f"  refused: {reason}" for reason in found["reasons"])])
 
 
 @app.command()

@@ -12,7 +12,7 @@ from cli.wiring import IDLE_FETCH_MS, Clients, connect
 from features.decoding import EventDecoder
 from streams.app import Worker, run_worker
 from streams.archive import Archive
-from streams.bad_cases import BadCaseRules
+from streams.context import Context
 from streams.dead_letters import DeadLetterBox
 from streams.fold import Fold
 from streams.join import Join
@@ -40,40 +40,39 @@ async def work(project: Project, settings: Settings, metrics_port: int | None) -
 
 
 def _worker(clients: Clients, measurements: Measurements) -> Worker:
-    project, settings = clients.plan.project, clients.settings
-    names, store, clock = clients.names, clients.store, clients.clock
+    settings, clock = clients.settings, clients.clock
+    context = Context(
+        clients.plan, clients.names, clients.store, clients.producer, measurements, clock
+    )
     letters = DeadLetterBox(clients.producer, measurements, clock, settings.dead_letter_limit)
-    decoder = EventDecoder(project, clock, settings.clock_skew_ms)
-    learn = Learn(
-        names, store, clients.producer, clients.registry, measurements, clock, clients.plan.schema.hash,
-        project.learner.name, project.learner.learning_rate, settings.snapshot_interval_ms,
-    )  # fmt: skip
+    decoder = EventDecoder(clients.plan.project, clock, settings.clock_skew_ms)
+    learn = Learn(context, clients.registry, settings.snapshot_interval_ms)
+    archive = Archive(
+        context,
+        settings.home,
+        rows=settings.archive_rows,
+        interval_ms=settings.archive_interval_ms,
+    )
     steps: list[tuple[Step, int]] = [
-        (
-            Rekey(clients.plan, names, store, clients.producer, decoder, letters, measurements,
-                  settings.duplicate_window), settings.fetch_wait_ms,
-        ),
-        (Fold(clients.plan, names, store, measurements), settings.fetch_wait_ms),
-        (
-            Join(names, store, clients.producer, BadCaseRules(project), letters, measurements, clock,
-                 project.label.wait_ms, settings.clock_skew_ms), IDLE_FETCH_MS,
-        ),
+        (Rekey(context, decoder, letters, settings.duplicate_window), settings.fetch_wait_ms),
+        (Fold(context), settings.fetch_wait_ms),
+        (Join(context, letters, settings.clock_skew_ms), IDLE_FETCH_MS),
         (learn, IDLE_FETCH_MS),
-        (
-            Archive(settings.home, names, measurements, clock, rows=settings.archive_rows,
-                    interval_ms=settings.archive_interval_ms), 10 * IDLE_FETCH_MS,
-        ),
-    ]  # fmt: skip
+        (archive, 10 * IDLE_FETCH_MS),
+    ]
+    pace = Pace(batch_records=settings.batch_records)
     return Worker(
-        names,
+        clients.names,
         clients.broker,
         settings.home / "faust",
         settings.session_timeout_ms,
-        [MicroBatches(step, _consumer(clients, step, wait), measurements, Pace(batch_records=settings.batch_records))
-         for step, wait in steps],
-        StatusBoard(names, store, learn, measurements, clock, project.feature_names),
+        [
+            MicroBatches(step, _consumer(clients, step, wait), measurements, pace)
+            for step, wait in steps
+        ],
+        StatusBoard(context, learn),
         learn.wake,
-    )  # fmt: skip
+    )
 
 
 def _consumer(clients: Clients, step: Step, fetch_wait_ms: int) -> KafkaConsumer:

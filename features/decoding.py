@@ -99,9 +99,9 @@ class EventDecoder:
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kinds)
         self._names = ", ".join(event.name for event in project.events)
 
-    def latest_ms(self) -> int:
-        """The latest time an event may have now."""
-        return self._clock.now_ms() + self._skew_ms
+    def latest_ms(self, produced_ms: int = 0) -> int:
+        """The latest time of an event produced at `produced_ms`; 0 or less: not known, so now."""
+        return (produced_ms if produced_ms > 0 else self._clock.now_ms()) + self._skew_ms
 
     def decode(self, body: bytes, latest_ms: int) -> tuple[int, Any]:
         """The event's index among the project's events and its record; raises InputError."""

@@ -29,7 +29,7 @@ class Replayer:
         late = 0
         for entity, group in self.plan.groups_of(self._events[event_name]):
             keys = entity_keys(entity, columns)
-            known = np.array([key is not None for key in keys])
+            known = np.array([key is not None for key in keys], dtype=bool)
             values = series_values(group, columns, rows)[known]
             present = [key for key in keys if key is not None]
             arena = self._arenas[entity.index]

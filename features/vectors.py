@@ -90,7 +90,7 @@ class VectorReader:
         self._deadline_seconds = deadline_ms / 1000
 
     async def read(self, requests: Sequence[Any]) -> Vectors:
-        """The vectors of the requests; raises StoreUnavailable, at the latest after the deadline."""
+        """The requests' vectors; raises StoreUnavailable, at the latest after the deadline."""
         columns = self.assembler.columns(requests)
         places: dict[str, int] = {}
         wanted: list[tuple[list[str], NDArray[np.int64]]] = []

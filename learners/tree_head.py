@@ -10,8 +10,13 @@ from numpy.typing import NDArray
 from learners.trees import FrozenTrees
 from tidemill.errors import ArtifactError
 
-PRIME_SHARE = 0.0
-PRIME_FLOOR = 1.0
+# A leaf's sum begins as if the head had seen this share of the leaf's training rows: the sum of
+# p(1-p) that LightGBM keeps is what their squared slopes of the log-loss are expected to add up to.
+# On eight months of flights a tenth ends as good as no priming at all (AUC .783, log-loss .456;
+# the frozen release .775 and .463). Early on it is steadier: against the release +.003 AUC in one
+# week and -.0005 in three, unprimed -.001 and -.002; one example moves a score .003, not .018.
+PRIME_SHARE = 0.1
+PRIME_FLOOR = 1.0  # in leaves that hold next to nothing
 
 
 class _State(msgspec.Struct, frozen=True, array_like=True):

@@ -69,9 +69,7 @@ def _runner(step: MicroBatches, stopping: asyncio.Event) -> Callable[[], Awaitab
     return lambda: step.run(stopping)
 
 
-async def _until_stopped(
-    stopping: asyncio.Event, failures: asyncio.Queue[BaseException]
-) -> None:
+async def _until_stopped(stopping: asyncio.Event, failures: asyncio.Queue[BaseException]) -> None:
     stop, failure = asyncio.create_task(stopping.wait()), asyncio.create_task(failures.get())
     await asyncio.wait((stop, failure), return_when=asyncio.FIRST_COMPLETED)
     stop.cancel()

@@ -1,11 +1,10 @@
-"""Events, predictions and examples → Parquet: buffered, written in whole files, each record once."""
+"""Events, predictions and examples → Parquet: buffered, in whole files, each record once."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,21 +12,22 @@ import msgspec
 import pyarrow as pa
 
 from features.archive import ARCHIVE_SCHEMAS, ArchiveWriter, examples_table, predictions_table
-from features.decoding import milliseconds
-from streams.measurements import Measurements
+from features.decoding import Time, check_time, milliseconds
+from streams.context import Context
 from streams.step import Records
 from tidemill.bus import Message
-from tidemill.clock import Clock
-from tidemill.errors import StoreUnavailable
-from tidemill.topics import EVENTS, EXAMPLES, PREDICTIONS, Names
+from tidemill.errors import FencedError, InputError, StoreUnavailable
+from tidemill.topics import EVENTS, EXAMPLES, PREDICTIONS
 from tidemill.wire import Example, Prediction, decode
+
+LATEST_MS = 253_402_300_799_999  # the end of the year 9999: no date comes after it
 
 
 class _Envelope(msgspec.Struct):
     """What every event has, whatever its kind."""
 
     event: str
-    time: int | datetime
+    time: Time
     id: str | None = None
 
 
@@ -39,30 +39,38 @@ class _Buffer:
     """Records of one topic's partition that are not archived yet."""
 
     writer: ArchiveWriter
+    next_offset: int
     messages: list[Message] = field(default_factory=list)
     since_ms: int = 0
 
 
 class Archive:
-    """Its offsets are those the archive itself has committed, so that it needs no store to be resumed."""
+    """Its offsets are those the archive has committed, so that it needs no store to go on."""
 
     name = "archive"
     kinds = (EVENTS, PREDICTIONS, EXAMPLES)
 
-    def __init__(
-        self, home: Path, names: Names, measurements: Measurements, clock: Clock, *, rows: int, interval_ms: int
-    ) -> None:  # fmt: skip
-        self._home, self._names, self._measurements = home, names, measurements
-        self._clock, self._rows, self._interval_ms = clock, rows, interval_ms
+    def __init__(self, context: Context, home: Path, *, rows: int, interval_ms: int) -> None:
+        self._names, self._measurements = context.names, context.measurements
+        self._clock, self._home = context.clock, home
+        self._rows, self._interval_ms = rows, interval_ms
         self._buffers: dict[tuple[str, int], _Buffer] = {}
+        self._lost: set[int] = set()
 
     async def open(self, partition: int, claim: bool) -> Mapping[str, int]:
-        """Take over the files of a partition, whatever a dead writer left half made."""
+        """Take over the files of a partition, whatever a dead writer left half made.
+
+        Without `claim` raises FencedError when another writer took them since: taking them back
+        would fence the one the group chose.
+        """
+        if not claim and partition in self._lost:
+            raise FencedError(f"archive: partition {partition} has another writer")
+        self._lost.discard(partition)
         offsets = {}
         for kind in self.kinds:
             if partition < self._names.partitions_of(kind):
                 writer = await asyncio.to_thread(self._writer, kind, partition)
-                self._buffers[kind, partition] = _Buffer(writer)
+                self._buffers[kind, partition] = _Buffer(writer, writer.next_offset)
                 offsets[kind] = writer.next_offset
         return offsets
 
@@ -70,9 +78,14 @@ class Archive:
         """Keep the records until there are enough of them, or they have waited long enough."""
         for kind, messages in records.items():
             buffer = self._buffers[kind, partition]
+            # A log may deliver a record a second time.
+            fresh = [message for message in messages if message.offset >= buffer.next_offset]
+            if not fresh:
+                continue
             if not buffer.messages:
                 buffer.since_ms = self._clock.now_ms()
-            buffer.messages.extend(messages)
+            buffer.messages.extend(fresh)
+            buffer.next_offset = fresh[-1].offset + 1
 
     def forget(self, partition: int) -> None:
         """Drop what is buffered; it is still in the log."""
@@ -99,6 +112,9 @@ class Archive:
             await asyncio.to_thread(_write, kind, partition, messages, buffer.writer)
         except OSError as error:  # a full disk, a folder that went away
             raise StoreUnavailable(f"archive: {error}") from error
+        except FencedError:
+            self._lost.add(partition)
+            raise
         self._measurements.count("tidemill_archived_records_total", len(messages), topic=kind)
 
     def _writer(self, kind: str, partition: int) -> ArchiveWriter:
@@ -113,24 +129,36 @@ def _write(kind: str, partition: int, messages: Sequence[Message], writer: Archi
 
 
 def _events(messages: Sequence[Message], partition: int) -> pa.Table:
-    """Events as they came; those without a readable envelope are dead letters and are not archived."""
+    """Events as they came; those without a readable envelope are dead letters only."""
     rows: list[tuple[Any, ...]] = []
     for message in messages:
         try:
             envelope = _ENVELOPES.decode(message.value or b"")
-            time = milliseconds(envelope.time)
-        except (msgspec.DecodeError, UnicodeDecodeError, ValueError):
+            time = check_time(milliseconds(envelope.time), LATEST_MS)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
             continue
         key = message.key.decode(errors="replace") if message.key is not None else None
-        rows.append((time, envelope.event, envelope.id, key, message.value, partition, message.offset))
+        origin = (partition, message.offset)
+        rows.append((time, envelope.event, envelope.id, key, message.value, *origin))
     schema = ARCHIVE_SCHEMAS[EVENTS]
     columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    return pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+    arrays = [pa.array(column, f.type) for column, f in zip(columns, schema, strict=True)]
+    return pa.table(arrays, schema=schema)
 
 
 def _predictions(messages: Sequence[Message], partition: int) -> pa.Table:
-    records: list[Prediction] = [decode(Prediction, message.value or b"") for message in messages]
-    return predictions_table(records, partition, [message.offset for message in messages])
+    """Predictions as they came; what is none is the join's dead letter only."""
+    records: list[Prediction] = []
+    offsets: list[int] = []
+    for message in messages:
+        try:
+            prediction: Prediction = decode(Prediction, message.value or b"")
+            check_time(prediction.time, LATEST_MS)
+        except (msgspec.DecodeError, InputError):
+            continue
+        records.append(prediction)
+        offsets.append(message.offset)
+    return predictions_table(records, partition, offsets)
 
 
 def _examples(messages: Sequence[Message], partition: int) -> pa.Table:

@@ -1,10 +1,11 @@
-"""Ownership of one partition: the fence's fields as last seen, and commits that only the owner can make."""
+"""Ownership of one partition: the fence as last seen, and commits only the owner can make."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 from features.store import Commit, OnlineStore
+from tidemill.bus import Message
 from tidemill.errors import FencedError
 from tidemill.topics import Names
 
@@ -36,6 +37,13 @@ class Ownership:
     def offset(self, kind: str) -> int:
         """The next offset to process of a topic of this kind."""
         return self.fields.get(OFFSET + kind, 0)
+
+    def unseen(self, kind: str, messages: Sequence[Message]) -> Sequence[Message]:
+        """Those records that no commit has covered: a log may deliver one a second time."""
+        committed = self.offset(kind)
+        if not messages or messages[0].offset >= committed:
+            return messages
+        return [message for message in messages if message.offset >= committed]
 
     def get(self, name: str) -> int:
         """Any other field, 0 when it was never set."""

@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from features.arena import Arena
 from features.freshness import SOURCE, UPDATES_FENCE
 from features.plan import EntityPlan, FeaturePlan, GroupPlan
-from features.store import OnlineStore
+from streams.context import Context
 from streams.fencing import Ownership
-from streams.measurements import Measurements
 from streams.rekey import NO_ENTITY
 from streams.step import Records
 from tidemill.errors import TidemillError
-from tidemill.topics import UPDATES, Names
+from tidemill.topics import UPDATES
 from tidemill.wire import UpdateBatch, UpdateGroup, decode
+
 
 class SchemaChanged(TidemillError):
     """Updates were computed for other features than this worker's declaration has."""
@@ -26,7 +26,7 @@ class SchemaChanged(TidemillError):
 
 @dataclass
 class _Fresh:
-    """What a micro-batch brings that has not been applied: groups, how far each source has come, counts."""
+    """What a micro-batch brings that is new: groups, how far each source has come, events."""
 
     groups: list[UpdateGroup]
     sources: dict[str, int]
@@ -39,13 +39,12 @@ class Fold:
     name = UPDATES_FENCE
     kinds = (UPDATES,)
 
-    def __init__(
-        self, plan: FeaturePlan, names: Names, store: OnlineStore, measurements: Measurements
-    ) -> None:
-        self._plan, self._names, self._store, self._measurements = plan, names, store, measurements
+    def __init__(self, context: Context) -> None:
+        self._plan, self._names, self._store = context.plan, context.names, context.store
+        self._measurements = context.measurements
         self._groups: dict[tuple[int, int], tuple[EntityPlan, GroupPlan]] = {
             (entity.index, group.event_index): (entity, group)
-            for entity in plan.entities
+            for entity in self._plan.entities
             for group in entity.groups
         }
         self._owned: dict[int, Ownership] = {}
@@ -62,13 +61,17 @@ class Fold:
     async def process(self, partition: int, records: Records) -> None:
         """Fold one micro-batch and commit blobs, sources and offset in one step."""
         owned = self._owned[partition]
-        messages = records[UPDATES]
+        messages = owned.unseen(UPDATES, records[UPDATES])
+        if not messages:
+            return
         batches = [decode(UpdateBatch, message.value or b"") for message in messages]
         fresh = self._fresh(owned, batches)
         late = await self._fold(partition, fresh.groups)
         blobs = [
             (self._names.blob(partition, arena.plan.entity.name, key), arena.blob(key))
-            for arena, keys in zip(self._arenas[partition], _keys(self._plan, fresh.groups), strict=True)
+            for arena, keys in zip(
+                self._arenas[partition], _keys(self._plan, fresh.groups), strict=True
+            )
             for key in keys
         ]
         await owned.commit(
@@ -90,7 +93,7 @@ class Fold:
         """Nothing waits."""
 
     def _fresh(self, owned: Ownership, batches: Sequence[UpdateBatch]) -> _Fresh:
-        """Only rows beyond what each source partition has had applied: a re-sent batch changes nothing."""
+        """Only rows beyond what each source has had applied: a re-sent batch changes nothing."""
         fresh = _Fresh([], {})
         for batch in batches:
             if batch.schema != self._plan.schema.hash:
@@ -109,9 +112,7 @@ class Fold:
             fresh.sources[field] = batch.next_offset
         return fresh
 
-    async def _fold(
-        self, partition: int, groups: Sequence[UpdateGroup]
-    ) -> int:
+    async def _fold(self, partition: int, groups: Sequence[UpdateGroup]) -> int:
         """Fold all groups; returns how many values came too late for their ring."""
         await self._load(partition, groups)
         late = 0

@@ -1,28 +1,27 @@
-"""Predictions + labels → examples, each exactly once: results go through an outbox behind the fence.
+"""Predictions + labels → examples, each exactly once: results go through a fenced outbox.
 
-A micro-batch first commits its examples to the outbox together with the offsets and the pending table, then writes them
-to the topic. After a crash the outbox is written again; learners know by partition and sequence what they had.
+A micro-batch first commits its examples to the outbox together with the offsets and the pending
+table, then writes them to the topic. After a crash the outbox is written again; learners know by
+partition and sequence what they had.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 import msgspec
 
 from features.decoding import decode_label
-from features.store import OnlineStore
 from streams.bad_cases import BadCaseRules
+from streams.context import Context
 from streams.dead_letters import DeadLetterBox
 from streams.fencing import Ownership
-from streams.measurements import Measurements
 from streams.pending import Done, Early, Entry, PendingTable, Waiting
 from streams.step import Records
-from tidemill.bus import Message, Producer
-from tidemill.clock import Clock
+from tidemill.bus import Message
 from tidemill.errors import InputError
-from tidemill.topics import BADCASES, EXAMPLES, LABELS, PREDICTIONS, Names
+from tidemill.topics import BADCASES, EXAMPLES, LABELS, PREDICTIONS
 from tidemill.wire import Example, LabelEvent, Prediction, decode
 
 SEQUENCE, OUTBOX, STREAM_TIME = "sequence", "outbox:", "stream_time"
@@ -32,6 +31,7 @@ SEQUENCE, OUTBOX, STREAM_TIME = "sequence", "outbox:", "stream_time"
 class _Partition:
     """What is in memory of one partition."""
 
+    number: int
     owned: Ownership
     pending: PendingTable
     outbox: list[Example]  # committed with the last batch; leaves the store with the next
@@ -57,21 +57,12 @@ class Join:
     name = "join"
     kinds = (PREDICTIONS, LABELS)
 
-    def __init__(
-        self,
-        names: Names,
-        store: OnlineStore,
-        producer: Producer,
-        rules: BadCaseRules,
-        dead_letters: DeadLetterBox,
-        measurements: Measurements,
-        clock: Clock,
-        wait_ms: int,
-        skew_ms: int,
-    ) -> None:  # noqa: PLR0913 - wired in one place
-        self._names, self._store, self._producer, self._rules = names, store, producer, rules
-        self._dead_letters, self._measurements, self._clock = dead_letters, measurements, clock
-        self._wait_ms, self._skew_ms = wait_ms, skew_ms
+    def __init__(self, context: Context, dead_letters: DeadLetterBox, skew_ms: int) -> None:
+        self._names, self._store, self._producer = context.names, context.store, context.producer
+        self._measurements, self._clock = context.measurements, context.clock
+        self._dead_letters, self._skew_ms = dead_letters, skew_ms
+        self._rules = BadCaseRules(context.plan.project)
+        self._wait_ms = context.plan.project.label.wait_ms
         self._owned: dict[int, Ownership] = {}
         self._partitions: dict[int, _Partition] = {}
 
@@ -87,33 +78,18 @@ class Join:
             key=lambda example: example.sequence,
         )
         table = PendingTable(stored, owned.get(STREAM_TIME))
-        self._partitions[partition] = _Partition(owned, table, outbox)
+        self._partitions[partition] = _Partition(partition, owned, table, outbox)
         return {kind: owned.offset(kind) for kind in self.kinds}
 
     async def process(self, partition: int, records: Records) -> None:
-        """One micro-batch: pair, commit with the outbox, then write the examples and the bad cases."""
+        """One micro-batch: pair, commit with the outbox, then write examples and bad cases."""
         state = self._partitions[partition]
+        fresh = {kind: state.owned.unseen(kind, messages) for kind, messages in records.items()}
         await self._send_outbox(state)
-        results = _Results()
-        for message in records.get(PREDICTIONS, ()):
-            self._prediction(partition, state, message, results)
-        for message in records.get(LABELS, ()):
-            self._label(partition, state, message, results)
-        self._expire(state, results)
+        results = self._pair(state, fresh.get(PREDICTIONS, ()), fresh.get(LABELS, ()))
         await self._refuse(partition, results)
-        sent = [f"{OUTBOX}{example.sequence}" for example in state.outbox]
-        to_set, to_delete = state.pending.changes()
-        outbox = {f"{OUTBOX}{e.sequence}": e.encode() for e in results.examples}
-        offsets = {kind: messages[-1].offset + 1 for kind, messages in records.items() if messages}
-        await state.owned.commit(
-            offsets,
-            fields={STREAM_TIME: state.pending.stream_time},
-            counters=results.counters | {SEQUENCE: len(results.examples)},
-            side_set=to_set | outbox,
-            side_delete=to_delete + sent,
-        )
-        state.pending.saved()
-        state.outbox, state.sent = results.examples, not results.examples
+        offsets = {kind: messages[-1].offset + 1 for kind, messages in fresh.items() if messages}
+        await self._commit(state, offsets, results)
         await self._send_outbox(state)
         self._measurements.count("tidemill_labels_joined_total", len(results.examples))
 
@@ -129,6 +105,23 @@ class Join:
     async def close(self) -> None:
         """Nothing waits: the outbox was written with its batch."""
 
+    async def _commit(
+        self, state: _Partition, offsets: Mapping[str, int], results: _Results
+    ) -> None:
+        """The new examples enter the outbox, those that were written leave it."""
+        sent = [f"{OUTBOX}{example.sequence}" for example in state.outbox]
+        to_set, to_delete = state.pending.changes()
+        outbox = {f"{OUTBOX}{e.sequence}": e.encode() for e in results.examples}
+        await state.owned.commit(
+            offsets,
+            fields={STREAM_TIME: state.pending.stream_time},
+            counters=results.counters | {SEQUENCE: len(results.examples)},
+            side_set=to_set | outbox,
+            side_delete=to_delete + sent,
+        )
+        state.pending.saved()
+        state.outbox, state.sent = results.examples, not results.examples
+
     async def _send_outbox(self, state: _Partition) -> None:
         """Write what the outbox holds, once; a failure leaves it for the next try."""
         if state.sent:
@@ -143,9 +136,19 @@ class Join:
             self._measurements.count("tidemill_bad_cases_total", reason=case.reason)
         state.sent = True
 
-    def _prediction(
-        self, partition: int, state: _Partition, message: Message, results: _Results
-    ) -> None:
+    def _pair(
+        self, state: _Partition, predictions: Iterable[Message], labels: Iterable[Message]
+    ) -> _Results:
+        """Predictions first, so that a label finds one that came with it."""
+        results = _Results()
+        for message in predictions:
+            self._prediction(state, message, results)
+        for message in labels:
+            self._label(state, message, results)
+        self._expire(state, results)
+        return results
+
+    def _prediction(self, state: _Partition, message: Message, results: _Results) -> None:
         try:
             prediction: Prediction = decode(Prediction, message.value or b"")
         except msgspec.DecodeError as error:
@@ -155,19 +158,20 @@ class Join:
         results.count("predictions")
         state.pending.stream_time = max(state.pending.stream_time, prediction.time)
         entry = state.pending.get(prediction.key)
-        if isinstance(entry, Early):
-            self._join(partition, state, prediction, entry.label, entry.produced_ms, results)
-        elif isinstance(entry, Done):
+        if isinstance(entry, (Waiting, Done)):
             results.count("repeated_predictions")
-        else:
-            if isinstance(entry, Waiting):
-                results.count("repeated_predictions")
-            expires = prediction.time + self._wait_ms
-            state.pending.put(prediction.key, Waiting(prediction, expires))
+        if isinstance(entry, Done):
+            return
+        expires = prediction.time + self._wait_ms
+        if isinstance(entry, Early):
+            if entry.label.time <= expires:
+                self._join(state, prediction, entry.label, entry.produced_ms, results)
+                return
+            # Late whichever of the two is read first: the prediction goes on waiting.
+            results.labels.append((_Kept(entry), _refused_label(None, entry.label)))
+        state.pending.put(prediction.key, Waiting(prediction, expires))
 
-    def _label(
-        self, partition: int, state: _Partition, message: Message, results: _Results
-    ) -> None:
+    def _label(self, state: _Partition, message: Message, results: _Results) -> None:
         try:
             label = decode_label(message.value or b"", self._clock.now_ms() + self._skew_ms)
             results.count("labels")
@@ -178,7 +182,7 @@ class Join:
                 early = Early(label, message.offset, message.timestamp, expires)
                 state.pending.put(label.key, early)
             elif isinstance(entry, Waiting) and label.time <= entry.expires:
-                self._join(partition, state, entry.prediction, label, message.timestamp, results)
+                self._join(state, entry.prediction, label, message.timestamp, results)
             else:
                 raise _refused_label(entry, label)
         except InputError as error:
@@ -186,16 +190,15 @@ class Join:
 
     def _join(
         self,
-        partition: int,
         state: _Partition,
         prediction: Prediction,
         label: LabelEvent,
         produced_ms: int,
         results: _Results,
-    ) -> None:  # noqa: PLR0913 - the two halves and where they meet
+    ) -> None:
         sequence = state.owned.get(SEQUENCE) + len(results.examples) + 1
         results.examples.append(
-            Example(prediction, label.value, label.time, produced_ms, partition, sequence)
+            Example(prediction, label.value, label.time, produced_ms, state.number, sequence)
         )
         results.count("joined")
         state.pending.put(label.key, Done("joined", prediction.time + 2 * self._wait_ms))
@@ -228,8 +231,9 @@ class _Kept:
         self.value: bytes | None = msgspec.json.encode(early.label)
 
 
-def _refused_label(entry: Entry, label: LabelEvent) -> InputError:
+def _refused_label(entry: Entry | None, label: LabelEvent) -> InputError:
     """Why a label cannot be joined."""
     if isinstance(entry, Early) or (isinstance(entry, Done) and entry.outcome == "joined"):
         return InputError("second_label", "key", label.key, "one label for a prediction")
-    return InputError("late_label", "time", str(label.time), f"within the declared wait of {label.key}")
+    allowed = f"within the declared wait of {label.key}"
+    return InputError("late_label", "time", str(label.time), allowed)

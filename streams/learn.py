@@ -10,19 +10,17 @@ import msgspec
 import numpy as np
 import structlog
 
-from features.store import OnlineStore
 from learners.progress import SlidingMetrics
 from learners.snapshot import Snapshot, digest
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
+from streams.context import Context
 from streams.fencing import Ownership
-from streams.measurements import Measurements
 from streams.step import Records, Reopen
-from tidemill.bus import Message, Producer
-from tidemill.clock import Clock
+from tidemill.bus import Message
 from tidemill.errors import ArtifactError
 from tidemill.registry import Registry
-from tidemill.topics import EXAMPLES, MODELS, Names
+from tidemill.topics import EXAMPLES, MODELS
 from tidemill.wire import Announcement, Example, decode, vectors
 
 MODEL_FILE = "model.txt"
@@ -41,7 +39,7 @@ class _Learner:
     sequences: dict[int, int]
 
     def learn(self, examples: Sequence[tuple[int, Example]], schema: str) -> list[Example]:
-        """Learn those it has not had, in order; returns them. Examples of another schema only count as seen."""
+        """Learn those it has not had, in order; returns them. Other schemas only count as seen."""
         fresh = []
         for offset, example in examples:
             if offset < self.offset:
@@ -65,22 +63,13 @@ class Learn:
     name = "learn"
     kinds = (EXAMPLES,)
 
-    def __init__(
-        self,
-        names: Names,
-        store: OnlineStore,
-        producer: Producer,
-        registry: Registry,
-        measurements: Measurements,
-        clock: Clock,
-        schema: str,
-        learner: str,
-        learning_rate: float,
-        interval_ms: int,
-    ) -> None:  # noqa: PLR0913 - wired in one place
-        self._names, self._store, self._producer, self._registry = names, store, producer, registry
-        self._measurements, self._clock, self._schema = measurements, clock, schema
-        self._learner, self._learning_rate, self._interval_ms = learner, learning_rate, interval_ms
+    def __init__(self, context: Context, registry: Registry, interval_ms: int) -> None:
+        self._names, self._store, self._producer = context.names, context.store, context.producer
+        self._measurements, self._clock = context.measurements, context.clock
+        self._registry, self._interval_ms = registry, interval_ms
+        self._schema = context.plan.schema.hash
+        declared = context.plan.project.learner
+        self._learner, self._learning_rate = declared.name, declared.learning_rate
         self.progress = SlidingMetrics()
         self._owned: Ownership | None = None
         self._champion: _Learner | None = None
@@ -99,7 +88,7 @@ class Learn:
 
     @property
     def learned(self) -> int:
-        """The distinct examples that the champion's state covers, those its release was trained on included."""
+        """The distinct examples the champion covers, those its release was trained on included."""
         return sum(self._champion.sequences.values()) if self._champion else 0
 
     def wake(self) -> None:
@@ -138,7 +127,6 @@ class Learn:
         fresh = self._champion.learn(examples, self._schema)
         self._note(fresh)
         self._unsaved = self._unsaved or bool(fresh)
-        await self._take_over()
         await self.tick()
 
     def forget(self, partition: int) -> None:
@@ -152,6 +140,7 @@ class Learn:
             self._news = False
             if self._registry.newest() not in (self.version[0], self._refused):
                 raise Reopen(self.name, 0)
+        await self._take_over()
         await self._announce()
         if self._unsaved and self._clock.now_ms() - self._saved_ms >= self._interval_ms:
             await self._publish()

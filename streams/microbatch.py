@@ -31,40 +31,65 @@ class Pace:
 class MicroBatches:
     """Runs one step on one consumer until told to stop."""
 
-    def __init__(self, step: Step, consumer: Consumer, measurements: Measurements, pace: Pace) -> None:
+    def __init__(
+        self, step: Step, consumer: Consumer, measurements: Measurements, pace: Pace
+    ) -> None:
         self.step = step
         self._consumer = consumer
         self._measurements = measurements
         self._pace = pace
         self._owned: set[int] = set()
+        self._stopping = asyncio.Event()
+        self._failure: Exception | None = None
         # A rebalance waits until the batch in hand is finished.
         self._busy = asyncio.Lock()
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Process until `stopping` is set; then finish the batch in hand, flush and leave the group."""
-        await self._start(stopping)
+        """Process until `stopping` is set; then finish the batch in hand, flush, leave the group.
+
+        Raises what the step failed with, unless trying again may help.
+        """
+        self._stopping = stopping
+        await self._start()
         try:
             while not stopping.is_set():
-                polled = await self._consumer.poll(self._pace.poll_wait_ms, self._pace.batch_records)
-                async with self._busy:
-                    owned = self._by_partition(polled).items()
-                    await asyncio.gather(*(self._process(p, each, stopping) for p, each in owned))
-                    await self._tick(stopping)
-                self._measurements.lag(self.step.name, self._consumer.lag())
+                await self._turn()
             async with self._busy:
                 await self.step.close()
         finally:
             await self._consumer.stop()
 
-    async def _start(self, stopping: asyncio.Event) -> None:
+    async def _start(self) -> None:
         wait = self._pace.first_retry_seconds
-        while not stopping.is_set():
+        while not self._stopping.is_set():
             try:
                 return await self._consumer.start(self._assigned, self._revoked)
             except BusUnavailable as error:
-                wait = await self._pause("waiting for the broker", error, wait, stopping)
+                wait = await self._pause("waiting for the broker", error, wait)
 
-    async def _tick(self, stopping: asyncio.Event) -> None:
+    async def _turn(self) -> None:
+        """One poll, and what it brought."""
+        try:
+            polled = await self._consumer.poll(self._pace.poll_wait_ms, self._pace.batch_records)
+        except BusUnavailable as error:
+            await self._pause("reading paused", error, self._pace.first_retry_seconds)
+            return
+        async with self._busy:
+            if self._failure is not None:
+                raise self._failure
+            owned = self._by_partition(polled).items()
+            # Let all of them finish before an error of one ends the run.
+            ended = await asyncio.gather(
+                *(self._process(partition, each) for partition, each in owned),
+                return_exceptions=True,
+            )
+            for failure in ended:
+                if failure is not None:
+                    raise failure
+            await self._tick()
+        self._measurements.lag(self.step.name, self._consumer.lag())
+
+    async def _tick(self) -> None:
         try:
             await self.step.tick()
         except Reopen as decision:
@@ -73,8 +98,7 @@ class MicroBatches:
             for partition in tuple(self._owned):
                 await self._open_again(partition)
         except (StoreUnavailable, BusUnavailable) as error:
-            for partition in tuple(self._owned):
-                await self._recover(partition, error, stopping)
+            await self._recover(tuple(self._owned), error)
 
     def _by_partition(
         self, polled: Mapping[tuple[str, int], Sequence[Message]]
@@ -85,66 +109,71 @@ class MicroBatches:
                 grouped[partition][kind] = records
         return grouped
 
-    async def _process(
-        self, partition: int, records: dict[str, Sequence[Message]], stopping: asyncio.Event
-    ) -> None:
+    async def _process(self, partition: int, records: dict[str, Sequence[Message]]) -> None:
         started = time.perf_counter()
         try:
             await self.step.process(partition, records)
         except (FencedError, Reopen):
             await self._open_again(partition)
         except (StoreUnavailable, BusUnavailable) as error:
-            await self._recover(partition, error, stopping)
+            await self._recover((partition,), error)
         self._measurements.batch(self.step.name, time.perf_counter() - started)
 
     def _drop(self, partition: int, error: FencedError) -> None:
-        """Another worker owns it now: say so and read no more of it until the group assigns it again."""
+        """Another worker owns it now: read no more of it until the group assigns it again."""
         _log.warning("fenced", step=self.step.name, partition=partition, error=str(error))
         self._owned.discard(partition)
         self.step.forget(partition)
 
-    async def _recover(self, partition: int, error: Exception, stopping: asyncio.Event) -> None:
+    async def _recover(self, partitions: Sequence[int], error: Exception) -> None:
         """What became of the batch is unknown: forget it, and go on from what the store says."""
-        wait = self._pace.first_retry_seconds
-        while not stopping.is_set():
-            wait = await self._pause(f"partition {partition} paused", error, wait, stopping)
-            try:
-                return await self._open_again(partition)
-            except StoreUnavailable as again:
-                error = again
+        what = f"partitions {list(partitions)} paused"
+        await self._pause(what, error, self._pace.first_retry_seconds)
+        for partition in partitions:
+            await self._open_again(partition)
 
     async def _open_again(self, partition: int) -> None:
-        """Read the partition's state from the store and go on from its offsets."""
+        """Read the partition's state, as soon as the store answers, and go on from its offsets."""
         self.step.forget(partition)
-        try:
-            offsets = await self.step.open(partition, claim=False)
-        except FencedError as fenced:
-            return self._drop(partition, fenced)
-        for kind, offset in offsets.items():
-            self._consumer.seek(kind, partition, offset)
+        wait = self._pace.first_retry_seconds
+        while not self._stopping.is_set():
+            try:
+                offsets = await self.step.open(partition, claim=False)
+            except FencedError as fenced:
+                return self._drop(partition, fenced)
+            except StoreUnavailable as error:
+                wait = await self._pause(f"partition {partition} paused", error, wait)
+                continue
+            for kind, offset in offsets.items():
+                self._consumer.seek(kind, partition, offset)
+            return
 
-    async def _pause(
-        self, what: str, error: Exception, wait: float, stopping: asyncio.Event
-    ) -> float:
+    async def _pause(self, what: str, error: Exception, wait: float) -> float:
         _log.warning(what, step=self.step.name, error=str(error), retry_seconds=wait)
         try:
-            await asyncio.wait_for(stopping.wait(), wait)
+            await asyncio.wait_for(self._stopping.wait(), wait)
         except TimeoutError:
             pass
         return min(wait * 2, self._pace.last_retry_seconds)
 
     async def _assigned(self, partition: int) -> Mapping[str, int]:
+        wait = self._pace.first_retry_seconds
         async with self._busy:
-            wait = self._pace.first_retry_seconds
-            while True:
+            while not self._stopping.is_set():
                 try:
                     offsets = await self.step.open(partition, claim=True)
                 except StoreUnavailable as error:
-                    wait = await self._pause("waiting for the store", error, wait, asyncio.Event())
+                    wait = await self._pause("waiting for the store", error, wait)
                     continue
+                except Exception as error:
+                    # A client only logs what a callback raises: the loop ends the run with it.
+                    self._failure = error
+                    break
                 self._owned.add(partition)
-                _log.info("assigned", step=self.step.name, partition=partition, offsets=dict(offsets))
+                where = dict(offsets)
+                _log.info("assigned", step=self.step.name, partition=partition, offsets=where)
                 return offsets
+        return {}
 
     async def _revoked(self, partition: int) -> None:
         async with self._busy:

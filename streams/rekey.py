@@ -1,4 +1,4 @@
-"""Events → updates: decode, check, compute what each window takes, and send it to the partition that owns the entity."""
+"""Events → updates: decode, check, and send what each window takes to its entity's partition."""
 
 from __future__ import annotations
 
@@ -12,15 +12,13 @@ from numpy.typing import NDArray
 
 from features.columns import entity_keys, field_columns, series_values
 from features.decoding import EventDecoder
-from features.plan import FeaturePlan
-from features.store import OnlineStore
+from streams.context import Context
 from streams.dead_letters import DeadLetterBox
 from streams.fencing import Ownership
-from streams.measurements import Measurements
 from streams.step import Records
-from tidemill.bus import Message, Producer
+from tidemill.bus import Message
 from tidemill.errors import InputError
-from tidemill.topics import EVENTS, UPDATES, Names
+from tidemill.topics import EVENTS, UPDATES
 from tidemill.wire import UpdateBatch, UpdateGroup
 
 NO_ENTITY = -1
@@ -28,7 +26,7 @@ Accepted = dict[int, tuple[list[Any], list[int]]]  # event → its records and t
 
 
 class RecentIds:
-    """The event ids of the last `window` offsets of one partition, so that a repeated event is refused.
+    """The event ids of the last `window` offsets of one partition, to refuse a repeated event.
 
     What is a duplicate depends on the log alone, so a replay decides alike.
     """
@@ -38,38 +36,35 @@ class RecentIds:
         self._seen: dict[str, int] = {}
 
     def is_duplicate(self, event_id: str, offset: int) -> bool:
-        """True when the id stands at an earlier offset within the window; notes it otherwise."""
-        first = self._seen.get(event_id)
-        if first is not None and first != offset and offset - first <= self._window:
-            return True
-        self._seen.pop(event_id, None)
+        """True when the id stands at an earlier offset within the window; notes its newest place."""
+        before = self._seen.pop(event_id, None)
+        # The newest place counts, refused or not: what lies before the window must never matter,
+        # for a restart reads only the window again.
         self._seen[event_id] = offset
         while len(self._seen) > self._window:
             del self._seen[next(iter(self._seen))]
-        return False
+        return before is not None and offset - before <= self._window
 
 
 class Rekey:
-    """The first step of an event. It keeps no state but its offsets: what it sends twice is applied once."""
+    """The first step of an event; its only state is its offsets: sent twice counts once."""
 
     name = "events"
     kinds = (EVENTS,)
 
     def __init__(
         self,
-        plan: FeaturePlan,
-        names: Names,
-        store: OnlineStore,
-        producer: Producer,
+        context: Context,
         decoder: EventDecoder,
         dead_letters: DeadLetterBox,
-        measurements: Measurements,
         duplicate_window: int,
-    ) -> None:  # noqa: PLR0913 - wired in one place
-        self._plan, self._names, self._store, self._producer = plan, names, store, producer
-        self._decoder, self._dead_letters, self._measurements = decoder, dead_letters, measurements
+    ) -> None:
+        self._plan, self._names, self._store = context.plan, context.names, context.store
+        self._producer, self._measurements = context.producer, context.measurements
+        self._decoder, self._dead_letters = decoder, dead_letters
         self._window = duplicate_window
-        self._groups = [plan.groups_of(index) for index in range(len(plan.project.events))]
+        events = range(len(self._plan.project.events))
+        self._groups = [self._plan.groups_of(index) for index in events]
         self._owned: dict[int, Ownership] = {}
         self._recent: dict[int, RecentIds] = {}
 
@@ -82,7 +77,7 @@ class Rekey:
         return {EVENTS: max(0, self._owned[partition].offset(EVENTS) - self._window)}
 
     async def process(self, partition: int, records: Records) -> None:
-        """One micro-batch: columnar records to every target partition, dead letters, then the offset."""
+        """One micro-batch: columnar records to all partitions, dead letters, then the offset."""
         owned = self._owned[partition]
         messages = self._unseen(partition, records[EVENTS], owned.offset(EVENTS))
         if not messages:
@@ -92,7 +87,9 @@ class Rekey:
         groups = self._rekey(partition, accepted)
         await asyncio.gather(
             *(
-                self._send(UpdateBatch(self._plan.schema.hash, partition, next_offset, each), target)
+                self._send(
+                    UpdateBatch(self._plan.schema.hash, partition, next_offset, each), target
+                )
                 for target, each in enumerate(groups)
             )
         )
@@ -106,7 +103,7 @@ class Rekey:
         self._measurements.count("tidemill_events_read_total", len(messages))
 
     def forget(self, partition: int) -> None:
-        """Nothing but recent ids is kept; the ownership stays known so that a reopen can compare epochs."""
+        """Drop the recent ids; the ownership stays known so that a reopen can compare epochs."""
         self._recent.pop(partition, None)
 
     async def tick(self) -> None:
@@ -131,22 +128,26 @@ class Rekey:
 
     def _note(self, partition: int, message: Message) -> None:
         try:
-            _, record = self._decoder.decode(message.value or b"", self._decoder.latest_ms())
+            _, record = self._decoder.decode(message.value or b"", self._latest_ms(message))
         except InputError:
             return
         if record.id is not None:
             self._recent[partition].is_duplicate(record.id, message.offset)
+
+    def _latest_ms(self, message: Message) -> int:
+        """The latest time an event may have: told by the log, so that a replay decides alike."""
+        return self._decoder.latest_ms(message.timestamp)
 
     def _decode(
         self, partition: int, messages: Sequence[Message]
     ) -> tuple[Accepted, list[tuple[Message, InputError]]]:
         accepted: Accepted = defaultdict(lambda: ([], []))
         refused: list[tuple[Message, InputError]] = []
-        decode, latest = self._decoder.decode, self._decoder.latest_ms()
+        decode, latest = self._decoder.decode, self._latest_ms
         is_duplicate = self._recent[partition].is_duplicate
         for message in messages:
             try:
-                index, record = decode(message.value or b"", latest)
+                index, record = decode(message.value or b"", latest(message))
                 if record.id is not None and is_duplicate(record.id, message.offset):
                     raise InputError("duplicate", "id", record.id, "each event once")
             except InputError as error:
@@ -160,7 +161,7 @@ class Rekey:
         return accepted, refused
 
     def _rekey(self, source: int, accepted: Accepted) -> list[list[UpdateGroup]]:
-        """The groups for each target partition; every accepted event is marked first in exactly one row."""
+        """The groups for each target partition; each event is marked first in exactly one row."""
         targets: list[list[UpdateGroup]] = [[] for _ in range(self._names.partitions)]
         for event, (records, offset_list) in accepted.items():
             columns = field_columns(self._plan.project.events[event].columns, records)
@@ -175,13 +176,21 @@ class Rekey:
                 first = unmarked[rows].astype(np.uint8)
                 unmarked[rows] = False
                 kept = [str(keys[row]) for row in rows.tolist()]
-                self._scatter(targets, entity.index, event, kept, (offsets[rows], columns["time"][rows], values[rows], first))
+                self._scatter(
+                    targets,
+                    entity.index,
+                    event,
+                    kept,
+                    (offsets[rows], columns["time"][rows], values[rows], first),
+                )
             if unmarked.any():
                 rows = np.flatnonzero(unmarked)
                 nothing = np.empty((len(rows), 0), dtype=np.float32)
                 ones = np.ones(len(rows), dtype=np.uint8)
                 parts = (offsets[rows], columns["time"][rows], nothing, ones)
-                targets[source % len(targets)].append(_group(NO_ENTITY, event, [""] * len(rows), parts))
+                targets[source % len(targets)].append(
+                    _group(NO_ENTITY, event, [""] * len(rows), parts)
+                )
         return targets
 
     def _scatter(
@@ -195,9 +204,15 @@ class Rekey:
             rows = np.flatnonzero(owners == target)
             if len(rows):
                 chosen = [keys[row] for row in rows.tolist()]
-                targets[target].append(_group(entity, event, chosen, tuple(part[rows] for part in parts)))
+                targets[target].append(
+                    _group(entity, event, chosen, tuple(part[rows] for part in parts))
+                )
 
 
-def _group(entity: int, event: int, keys: list[str], parts: tuple[NDArray[Any], ...]) -> UpdateGroup:
+def _group(
+    entity: int, event: int, keys: list[str], parts: tuple[NDArray[Any], ...]
+) -> UpdateGroup:
     offsets, times, values, first = parts
-    return UpdateGroup(entity, event, keys, offsets.tobytes(), times.tobytes(), values.tobytes(), first.tobytes())
+    return UpdateGroup(
+        entity, event, keys, offsets.tobytes(), times.tobytes(), values.tobytes(), first.tobytes()
+    )

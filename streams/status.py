@@ -9,14 +9,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from features.store import OnlineStore
+from streams.context import Context
 from streams.fold import Fold
 from streams.join import Join
 from streams.learn import Learn
-from streams.measurements import Measurements
 from streams.rekey import Rekey
-from tidemill.clock import Clock
-from tidemill.topics import Names
 from tidemill.wire import BadCaseFound
 
 POINTS, BAD_CASES = 600, 20
@@ -25,17 +22,10 @@ POINTS, BAD_CASES = 600, 20
 class StatusBoard:
     """Collects the counts behind the fences, the running quality and the newest bad cases."""
 
-    def __init__(
-        self,
-        names: Names,
-        store: OnlineStore,
-        learn: Learn,
-        measurements: Measurements,
-        clock: Clock,
-        feature_names: list[str],
-    ) -> None:  # noqa: PLR0913 - wired in one place
-        self._names, self._store, self._learn = names, store, learn
-        self._measurements, self._clock, self._feature_names = measurements, clock, feature_names
+    def __init__(self, context: Context, learn: Learn) -> None:
+        self._names, self._store, self._learn = context.names, context.store, learn
+        self._measurements, self._clock = context.measurements, context.clock
+        self._feature_names = context.plan.project.feature_names
         self._series: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._bad_cases: deque[dict[str, Any]] = deque(maxlen=BAD_CASES)
         self._last: tuple[int, Mapping[str, int]] | None = None

@@ -1,4 +1,4 @@
-"""What a step of the stream is: it opens partitions, processes micro-batches and knows nothing of Kafka clients."""
+"""What a step of the stream is: it opens partitions and processes micro-batches."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Records = Mapping[str, Sequence[Message]]
 
 
 class Reopen(TidemillError):
-    """A decision, not a failure: the partition must be opened again, for what its state is made of has changed."""
+    """A decision, no failure: what the partition's state is made of has changed, open it again."""
 
     def __init__(self, step: str, partition: int) -> None:
         self.step, self.partition = step, partition
@@ -22,18 +22,25 @@ class Reopen(TidemillError):
 class Step(Protocol):
     """One step. Offsets are the step's own: it says where to read from, and commits with its effects."""
 
-    name: str
-    kinds: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """Names the step's group, fence and metrics."""
+        ...
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of topics it reads."""
+        ...
 
     async def open(self, partition: int, claim: bool) -> Mapping[str, int]:
-        """Take a partition (with `claim`) or read its state again; returns the next offset of each kind.
+        """Take a partition (with `claim`) or read its state again; returns where to read on.
 
         Raises StoreUnavailable, or FencedError when the partition is another owner's.
         """
         ...
 
     async def process(self, partition: int, records: Records) -> None:
-        """Apply one micro-batch and commit. After any error the partition is opened again before the next one."""
+        """Apply one micro-batch and commit; after any error the partition is opened again."""
         ...
 
     def forget(self, partition: int) -> None:

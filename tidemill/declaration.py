@@ -276,8 +276,12 @@ class Project:
                 raise DeclarationError(f"Project.{attribute}", value, "a tuple")
             check_kind(f"Project.{attribute}", value, kind, allowed)
         single = {
-            "request": Request, "label": Label, "learner": TreeHead, "trainer": LightGBM, "gate": Gate
-        }  # fmt: skip
+            "request": Request,
+            "label": Label,
+            "learner": TreeHead,
+            "trainer": LightGBM,
+            "gate": Gate,
+        }
         for attribute, kind in single.items():
             value = getattr(self, attribute)
             check_kind(f"Project.{attribute}", (value,), kind, f"a {kind.__name__}")

@@ -89,7 +89,7 @@ class Registry:
         try:
             data = (self.folder / release / MANIFEST).read_bytes()
             return msgspec.json.decode(data, type=Manifest)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, msgspec.DecodeError, UnicodeDecodeError) as error:
             raise ArtifactError(f"release {release}: {error}") from error
 
     def read(self, release: str, name: str) -> bytes:

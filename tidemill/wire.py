@@ -94,8 +94,8 @@ class UpdateGroup(msgspec.Struct, frozen=True, array_like=True):
 class UpdateBatch(Record, frozen=True):
     """All rows of one micro-batch of partition `source` for one target partition.
 
-    `next_offset` follows the micro-batch. Sent to every target partition, rows or not, so that each knows how far the source has been
-    applied.
+    `next_offset` follows the micro-batch. Sent to every target partition, rows or not, so that each
+    knows how far the source has been applied.
     """
 
     schema: str

@@ -1,6 +1,6 @@
-"""Which flights from New York will be late? Asked an hour before departure, learned from every arrival.
+"""Which flights leaving New York will be late? Asked an hour ahead, learned from every landing.
 
-Times are New York's wall clock written as if it were UTC, so that hours and weekdays mean what a traveller reads.
+Times are New York's wall clock written as if it were UTC: hours and weekdays are the traveller's.
 """
 
 from tidemill import (
@@ -8,43 +8,59 @@ from tidemill import (
     TreeHead, Window, category, column, day_of_week, minute_of_day,
 )  # fmt: skip
 
-PLACE = {"origin": str, "carrier": str, "dest": str, "tail": str | None}
-SKY = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+SKY = "temp dewp humid wind_dir wind_speed wind_gust precip pressure visib".split()
+FLIGHT = {"origin": str, "dest": str, "carrier": str}
 
-# An event's time is when it became known: due, left (or given up), landed, an hour after measuring.
-timetable = Event("timetable", key="origin", fields={"origin": str, "carrier": str, "dest": str})
-departure = Event("departure", key="origin", fields={**PLACE, "delay": float})
-arrival = Event("arrival", key="origin", fields={**PLACE, "delay": float})
-weather = Event("weather", key="origin", fields={"origin": str, **{name: float | None for name in SKY}})
-request = Request({"flight": str, **PLACE, "scheduled": int, "distance": float})
+# An event's time is the moment it became known: a flight fell due, left (or was given up) or landed.
+due = Event("timetable", key="carrier", fields=FLIGHT)
+left = Event("departure", key="carrier", fields={**FLIGHT, "tail": str | None, "delay": float})
+landed = Event("arrival", key="carrier", fields={
+    **FLIGHT, "tail": str | None, "delay": float, "left_late": float | None})  # fmt: skip
+sky = Event("weather", key="origin", fields={"origin": str} | {name: float | None for name in SKY})
+flight = Request({"flight": str, **FLIGHT, "tail": str | None, "scheduled": int, "distance": float})
 
-origin, dest, carrier = (Entity(name, (name,)) for name in ("origin", "dest", "carrier"))
-origin_carrier = Entity("origin_carrier", ("origin", "carrier"))
+origin, dest, carrier, plane = (Entity(n, (n,)) for n in ("origin", "dest", "carrier", "tail"))
+airline = Entity("origin_carrier", ("origin", "carrier"))  # an airline at one airport
 route = Entity("route", ("origin", "dest"))
-plane = Entity("plane", ("tail",))
-
-
-def windows(name, event, aggregate, by, over, of=None, where=None):
-    return Window(name, event, tuple(aggregate.split()), by, tuple(over.split()), of, where)
-
-
-left, landed, late = departure.delay, arrival.delay, 15
-BACKLOG = [f"{e.name}_{over}" for e in (origin, origin_carrier) for over in ("1h", "3h", "24h")]
+HERE, BACKLOG_OVER = (origin, airline, carrier), ("3h", "6h", "24h")
 
 project = Project(
     name="flights",
-    events=(timetable, departure, arrival, weather),
-    request=request,
+    events=(due, left, landed, sky),
+    request=flight,
+    label=Label(key=("flight",), wait="2d"),  # late by more than 15 minutes, or cancelled
     features=(
-        RequestFeature("month_day", request.scheduled / 86_400_000),
-        RequestFeature("weekday", day_of_week(request.scheduled)),
-        RequestFeature("minute", minute_of_day(request.scheduled)),
-        RequestFeature("distance", request.distance),
-        RequestFeature("carrier", category(request.carrier), categorical=True),
-        RequestFeature("origin", category(request.origin), categorical=True),
-        RequestFeature("dest", category(request.dest), categorical=True),
-        windows("left", departure, "mean count", (origin, origin_carrier, dest), "1h 3h 24h", left),
-        windows("due", timetable, "count", (origin, origin_carrier), "1h 3h 24h"),
+        RequestFeature("weekday", day_of_week(flight.scheduled)),
+        RequestFeature("minute", minute_of_day(flight.scheduled)),
+        RequestFeature("distance", flight.distance),
+        RequestFeature("carrier", category(flight.carrier), categorical=True),
+        RequestFeature("origin", category(flight.origin), categorical=True),
+        RequestFeature("dest", category(flight.dest), categorical=True),
+        *(Window(name, sky, ("last",), (origin,), ("6h",), of=sky[name]) for name in SKY),
+        Window("left", left, ("mean",), HERE, ("1h", "3h", "24h"), of=left.delay),
+        Window("left", left, ("mean",), (dest,), ("24h",), of=left.delay),
+        Window("left_late", left, ("mean",), HERE, ("1h", "3h"), of=left.delay > 15),
+        Window("left_early", left, ("mean",), HERE, ("1h", "3h"), of=left.delay < 0),
+        Window("landed", landed, ("mean",), HERE, ("3h",), of=landed.delay),
+        Window("landed", landed, ("mean",), (airline, route, dest), ("24h",), of=landed.delay),
+        Window("landed_late", landed, ("mean",), (airline, carrier), ("24h",), of=landed.delay > 15),
+        Window("lost_aloft", landed, ("mean",), (origin, dest), ("3h", "24h"),
+               of=landed.delay - landed.left_late),
+        Window("lost_aloft", landed, ("mean",), (route,), ("24h",), of=landed.delay - landed.left_late),
+        Window("plane_left", left, ("last", "age"), (plane,), ("24h",), of=left.delay),
+        Window("plane_landed", landed, ("last", "age"), (plane,), ("24h",), of=landed.delay),
+        Window("plane_landed", landed, ("mean",), (plane,), ("6h",), of=landed.delay),
+        Window("due", due, ("count",), HERE, BACKLOG_OVER),
+        Window("gone", left, ("count",), HERE, BACKLOG_OVER),
+        *(DerivedFeature(f"backlog_{e.name}_{over}",
+                         column(f"due_count_{e.name}_{over}") - column(f"gone_count_{e.name}_{over}"))
+          for e in HERE for over in BACKLOG_OVER),
     ),
-    label=Label(key=("flight",), wait="3d"),
-)
+    learner=TreeHead(learning_rate=0.002),
+    trainer=LightGBM(leaves=63, rounds=200, learning_rate=0.05, min_rows_per_leaf=50, feature_share=0.5),
+    gate=Gate(holdout="7d"),
+    bad_cases=(
+        BadCase("missed", (column("label") > 0) & (column("score") < 0.1)),
+        BadCase("false_alarm", (column("label") < 1) & (column("score") > 0.8)),
+    ),
+)  # fmt: skip

@@ -111,12 +111,12 @@ class RecordingProducer:
 
 
 class CountingStore(MemoryStore):
-    """A memory store that counts its reads and can be gone."""
+    """A memory store that counts its reads and can be gone or hang."""
 
     def __init__(self) -> None:
         super().__init__()
         self.reads = 0
-        self.gone = False
+        self.gone = self.hangs = False
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """One counted round trip, which lets others run first as a network does."""
@@ -124,6 +124,8 @@ class CountingStore(MemoryStore):
         await asyncio.sleep(0)
         if self.gone:
             raise StoreUnavailable("connection refused")
+        if self.hangs:
+            await asyncio.Event().wait()
         return await super().read(keys)
 
 
@@ -211,7 +213,8 @@ def world(tmp_path, model_text: bytes) -> World:
         plan, clock, store, RecordingProducer(), Registry(tmp_path, "payments"), model_text
     )
     ports = Ports(
-        VectorReader(plan, Names("payments", 4), store), world.producer, world.registry,
+        VectorReader(plan, Names("payments", 4), store, deadline_ms=20),
+        world.producer, world.registry,
         world.announcements, world.read_snapshot, world.check_store, world.check_broker,
         world.read_progress, world.read_worker_status,
     )  # fmt: skip

@@ -129,7 +129,7 @@ async def test_announcements_coalesce_to_the_newest(served, until):
 
 
 async def test_label_to_weights_counts_every_label_once(served, until):
-    """Each label of the snapshots up to the served one is timed when its weights begin to answer."""
+    """Each label up to the served snapshot is timed when its weights begin to answer."""
     produced = served.clock.now_ms() - 300
     for number in range(1, 4):
         announced = served.write_snapshot(number)
@@ -139,6 +139,19 @@ async def test_label_to_weights_counts_every_label_once(served, until):
         await until(lambda: served.service.measurements.label_to_weights.count() == 6)
     summary = served.service.measurements.label_to_weights.percentiles_ms()
     assert {"p50": 300.0, "p99": 300.0} == summary
+
+
+async def test_labels_announced_after_adoption_count_from_adoption(served, until):
+    """A snapshot seen in the store before its announcement served the labels since then."""
+    announced = served.write_snapshot(1)
+    await served.service.adoption.adopt_newest()
+    produced = served.clock.now_ms() - 200
+    served.clock.advance(5_000)
+    served.announced.put_nowait(msgspec.structs.replace(announced, labels_produced_ms=[produced]))
+    async with served.service.running():
+        await until(lambda: served.service.measurements.label_to_weights.count())
+    summary = served.service.measurements.label_to_weights.percentiles_ms()
+    assert {"p50": 200.0, "p99": 200.0} == summary
 
 
 async def test_only_release_changes_are_listed_as_swaps(served):

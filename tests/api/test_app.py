@@ -128,6 +128,15 @@ async def test_a_gone_store_degrades_the_answer(served, call, request_body):
     assert (200, ["features"]) == (reply.status, reply.json["degraded"])
 
 
+async def test_a_store_that_hangs_degrades_the_answer(served, call, request_body):
+    """An answer waits for the store no longer than its deadline, and then not again at once."""
+    served.store.hangs = True
+    async with asyncio.timeout(5):
+        replies = [await call.post(SCORE, request_body) for _ in range(3)]
+    assert [["features"]] * 3 == [reply.json["degraded"] for reply in replies]
+    assert 1 == served.store.reads
+
+
 async def test_a_store_that_failed_is_left_alone_for_a_moment(served, call, request_body):
     """The next request does not wait for a store that has just failed."""
     served.store.gone = True

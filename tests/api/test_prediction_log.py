@@ -43,8 +43,8 @@ async def test_sending_makes_room_again(served, call, request_body, until):
     assert 600 == len(served.producer.predictions())
 
 
-async def test_shutdown_gives_up_on_a_broker_that_stays_away(served, call, request_body, monkeypatch):  # fmt: skip
-    """A clean stop ends after its deadline, though predictions are left."""
+async def test_shutdown_has_a_deadline(served, call, request_body, monkeypatch):
+    """A clean stop ends, though the broker stays away and predictions are left."""
     monkeypatch.setattr("api.service.DRAIN_SECONDS", 0.05)
     served.producer.down = True
     async with asyncio.timeout(5), served.service.running():

@@ -17,7 +17,7 @@ async def test_a_fresh_service_knows_nothing_yet(world, call):
             "requests_total": 0, "failed_total": 0, "latency_ms": nothing,
             "label_to_weights_ms": nothing, "queue_depth": 0, "series": [],
         },
-        "worker": {},
+        "worker": {"alive": False, "seen_ms": None, "series": [], "counts": {}},
         "bad_cases": [],
     } == status  # fmt: skip
 
@@ -73,7 +73,10 @@ async def test_failures_are_those_of_the_service(world, call, request_body):
 
 async def test_what_the_worker_wrote_is_passed_through(world, call):
     """Its status and bad cases appear as they are."""
-    world.worker = ({"alive": True, "counts": {"events_read": 4}}, [{"reason": "large"}])
+    world.worker = (
+        {"alive": True, "seen_ms": 5, "series": [{"time_ms": 4}], "counts": {"events_read": 4}},
+        [{"reason": "large"}],
+    )
     status = (await call("GET", "/v1/status")).json
     assert world.worker == (status["worker"], status["bad_cases"])
 

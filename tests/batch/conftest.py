@@ -72,7 +72,7 @@ def append() -> Callable[..., None]:
 
 
 def example_columns(project: Project, rows: int, seed: int, first_ms: int) -> dict[str, Any]:
-    """Backfilled examples, one each ten minutes, labelled an hour later; x1 and the kind decide the label."""
+    """Backfilled examples, one each ten minutes, labelled an hour later by x1 and the kind."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(rows, FEATURES)).astype("<f4")
     vectors[:, 0] = rng.integers(0, 20, rows)

@@ -200,3 +200,14 @@ def test_a_table_of_another_kind_is_refused(tmp_path: Path) -> None:
     examples = ArchiveWriter(tmp_path, "p", EXAMPLES, 0)
     with pytest.raises(ValueError, match="next_offset: found 0; allowed: > 0"):
         examples.write(rows(range(3)), 0)
+
+
+def test_an_example_keeps_where_it_was_joined() -> None:
+    """The topic's offset and the join's partition and sequence are apart, beside the prediction."""
+    example = Example(prediction(7, MAY_1_MS), 1, MAY_1_MS + 5, 9, 3, 41)
+    (row,) = examples_table([example], 0, [12]).to_pylist()
+    origin = {"partition": 0, "offset": 12, "join_partition": 3, "sequence": 41}
+    assert origin.items() <= row.items()
+    assert ("p7", "k7", 1, MAY_1_MS + 5) == (
+        row["prediction_id"], row["key"], row["label"], row["label_time"]
+    )  # fmt: skip

@@ -1,0 +1,240 @@
+"""The demo from first to last: services, backfill, first release, worker and api, replay, report."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+
+from cli.demo.backfill import Backfill
+from cli.demo.client import HttpClient, require_ok
+from cli.demo.history import History, read_history
+from cli.demo.options import DemoOptions
+from cli.demo.processes import START_SECONDS, Child, answers, child, command, environment
+from cli.demo.producer import EventProducer
+from cli.demo.progress import Progress
+from cli.demo.replay import Connections, Replay
+from cli.demo.report import Machine, build_report, print_report
+from cli.demo.retraining import Retraining
+from cli.demo.view import View
+from cli.services.embedded import embedded_services
+from cli.wiring import connect
+from features.plan import FeaturePlan, compile_plan
+from tidemill.errors import ServiceError
+from tidemill.loading import load_project
+from tidemill.settings import Settings
+from tidemill.topics import Names
+
+PROJECT_FILE = Path(__file__).resolve().parents[2] / "examples" / "flights" / "project.py"
+HOST, DRAIN_SECONDS, STATUS_SECONDS = "127.0.0.1", 60.0, 1.0
+
+
+@dataclass(frozen=True)
+class _Run:
+    """What all parts of one run share."""
+
+    options: DemoOptions
+    settings: Settings
+    env: Mapping[str, str]
+    plan: FeaturePlan
+    history: History
+    progress: Progress
+    view: View
+
+    @property
+    def home(self) -> Path:
+        return self.settings.home
+
+    def command(self, name: str, *arguments: str) -> Child:
+        """A tidemill command on the demo's project, not started."""
+        return child(name, command(name, str(PROJECT_FILE), *arguments), self.env, self.home)
+
+
+def run_demo(options: DemoOptions, settings: Settings, view_progress: Progress | None = None) -> dict[str, Any]:
+    """Run it and return the report. Raises TidemillError when a part does not do its work.
+
+    `settings` may name external services; the demo keeps its own data under `home`/demo and starts it afresh.
+    """
+    progress = view_progress or Progress()
+    view = View(progress)
+    home = (settings.home / "demo").resolve()
+    with ExitStack() as stack:
+        with view.phase("read the history"):
+            history = read_history()
+        with view.phase("start services"):
+            shutil.rmtree(home, ignore_errors=True)
+            home.mkdir(parents=True)
+            redis = None if settings.redis is None else str(settings.redis)
+            services = embedded_services(home, kafka=settings.kafka, redis=redis)
+            endpoints = stack.enter_context(services)
+        found = settings.model_copy(
+            update={"kafka": endpoints.kafka, "redis": endpoints.redis, "home": home}
+        )
+        env = environment(endpoints.kafka, endpoints.redis, home)
+        plan = compile_plan(load_project(PROJECT_FILE))
+        run = _Run(options, found, env, plan, history, progress, view)
+        return _run(run)
+
+
+def _run(run: _Run) -> dict[str, Any]:
+    view, options = run.view, run.options
+    with view.phase("backfill January to April through the kernel"):
+        asyncio.run(_load(run))
+    with view.phase("train the first release"):
+        _train(run)
+    with _processes(run) as children:
+        with view.phase("replay"):
+            uvloop.run(_replay(run, children))
+        if options.serve:
+            _serve(run, children)
+        rss_mb = {name: each.peak_mb() for name, each in children.items()}
+        with view.phase("stop"):
+            exit_codes = {name: each.stop() for name, each in children.items()}
+    with view.phase("report"):
+        report = build_report(run.plan.project, run.home, run.progress, Machine(rss_mb, exit_codes))
+    print_report(report, view._console)
+    if options.json_file is not None:
+        options.json_file.write_text(json.dumps(report, indent=2) + "\n")
+    _require_clean_exits(exit_codes)
+    return report
+
+
+async def _load(run: _Run) -> None:
+    """Fill the archive and the store with what was before the demo's first step."""
+    span = run.options.span
+    backfill = Backfill(run.plan, run.history, span.start_ms, span.step_ms)
+    chosen, vectors = backfill.run()
+    count = backfill.archive(run.home, chosen, vectors)
+    async with connect(run.plan.project, run.settings) as clients:
+        await clients.store.write(list(backfill.blobs(clients.names)))
+    run.view.say(f"  {count:,} examples")
+
+
+def _train(run: _Run) -> None:
+    trainer = run.command("retrain", "--json")
+    trainer.start()
+    try:
+        while (code := trainer.poll()) is None:
+            time.sleep(0.05)
+        if code != 0:
+            trainer.require_running()
+    finally:
+        trainer.kill()
+
+
+@contextmanager
+def _processes(run: _Run) -> Iterator[dict[str, Child]]:
+    """Worker and api, ready to work; killed at the end if they were not stopped."""
+    port = str(run.options.port)
+    children = {"worker": run.command("worker"), "api": run.command("api", "--port", port)}
+    try:
+        with run.view.phase("start worker and api"):
+            for each in children.values():
+                each.start()
+            _wait_until_ready(children, f"http://{HOST}:{port}/readyz")
+        run.view.say(f"  console: http://{HOST}:{port}/console/   docs: http://{HOST}:{port}/docs")
+        yield children
+    finally:
+        for each in children.values():
+            each.kill()
+
+
+def _wait_until_ready(children: Mapping[str, Child], url: str) -> None:
+    ready, deadline = answers(url), time.monotonic() + START_SECONDS
+    while not ready():
+        for each in children.values():
+            each.require_running()
+        if time.monotonic() > deadline:
+            raise ServiceError(f"{url} did not answer 200 within {START_SECONDS:g} s")
+        time.sleep(0.05)
+
+
+async def _replay(run: _Run, children: Mapping[str, Child]) -> None:
+    options, progress, project = run.options, run.progress, run.plan.project
+    names = Names(project.name, run.settings.partitions)
+    asked, span = run.history.requests["time"], options.span
+    progress.flights_total = int(((asked >= span.start_ms) & (asked < span.end_ms)).sum())
+
+    def watch() -> None:
+        for each in children.values():
+            each.require_running()
+        run.view.refresh()
+
+    def new_retrain() -> Child:
+        return run.command("retrain", "--json", "--threads", "1")
+
+    with ExitStack() as stack:
+        scores, others, looks = (
+            stack.enter_context(closing(HttpClient(HOST, options.port, lanes)))
+            for lanes in (options.lanes, 2, 1)
+        )
+        stack.enter_context(run.view.live())
+        retraining = Retraining(options.retrains_ms, new_retrain, others, progress, watch)
+        stack.callback(retraining.stop)
+        async with EventProducer(str(run.settings.kafka), names) as producer, _looking(looks, progress):
+            connections = Connections(scores, others, producer)
+            await Replay(project, run.history, options, connections, progress).run(retraining.after)
+            await _drain(others, progress, watch)
+
+
+@asynccontextmanager
+async def _looking(client: HttpClient, progress: Progress) -> AsyncIterator[None]:
+    """Keep the service's status up to date inside the block."""
+
+    async def look() -> None:
+        while True:
+            reply = await client.get("/v1/status")
+            if reply.status == 200:
+                progress.status = msgspec.json.decode(reply.body)
+            await asyncio.sleep(STATUS_SECONDS)
+
+    task = asyncio.create_task(look())
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+async def _drain(client: HttpClient, progress: Progress, watch: Callable[[], None]) -> None:
+    """Wait until every label is joined and learned; goes on without when nothing moves for a minute."""
+    before, moved = (-1, -1), time.monotonic()
+    while time.monotonic() - moved < DRAIN_SECONDS:
+        watch()
+        progress.status = msgspec.json.decode(
+            require_ok(await client.get("/v1/status"), "GET /v1/status")
+        )
+        counts = progress.status["worker"]["counts"]
+        joined, learned = counts.get("labels_joined", 0), counts.get("examples", 0)
+        settled = joined + counts.get("labels_refused", 0) >= progress.labels_sent
+        if settled and learned >= joined and counts.get("events_read", 0) >= progress.events_sent:
+            return
+        if (joined, learned) != before:
+            before, moved = (joined, learned), time.monotonic()
+        await asyncio.sleep(0.2)
+
+
+def _serve(run: _Run, children: Mapping[str, Child]) -> None:
+    """Keep everything running until Ctrl-C."""
+    run.view.say(f"serving on http://{HOST}:{run.options.port}; Ctrl-C ends")
+    try:
+        while True:
+            for each in children.values():
+                each.require_running()
+            time.sleep(0.5)
+    except KeyboardInterrupt:
+        return
+
+
+def _require_clean_exits(exit_codes: Mapping[str, int]) -> None:
+    for name, code in exit_codes.items():
+        if code != 0:
+            raise ServiceError(f"{name}: found exit code {code} after SIGTERM; allowed: 0")

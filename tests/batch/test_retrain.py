@@ -1,0 +1,165 @@
+"""A retrain publishes and announces, or says why not; it can be started at any time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batch.exit_codes import ExitCode
+from batch.retrain import Options, RetrainResult, retrain
+from learners.trees import FrozenTrees
+from tidemill.clock import FakeClock
+from tidemill.declaration import Gate, Project, TreeHead
+from tidemill.durations import DAY_MS
+from tidemill.errors import ArtifactError, BusUnavailable, LockedError
+from tidemill.registry import Registry
+from tidemill.schema import schema_of
+from tidemill.wire import Announcement
+
+MAY_1_MS = 1_367_366_400_000
+CLOCK = FakeClock(1_400_000_000_000)
+
+
+def run(project: Project, home: Path, said: list[Announcement] | None = None) -> RetrainResult:
+    """Retrain on one thread; announcements go to `said`."""
+    heard = [] if said is None else said
+    return retrain(project, home, heard.append, CLOCK, Options(threads=1))
+
+
+def test_the_first_release(project: Project, backfilled: Path) -> None:
+    """A release appears in the registry with its facts and is announced under its digest."""
+    said: list[Announcement] = []
+    result = run(project, backfilled, said)
+    assert (ExitCode.PUBLISHED, "r0001", ()) == (result.exit_code, result.release, result.reasons)
+    registry = Registry(backfilled, "p")
+    manifest = registry.manifest("r0001")
+    facts = (manifest.project, manifest.rows, manifest.schema, manifest.offsets)
+    assert ("p", 20 * 144, schema_of(project).hash, {}) == facts
+    assert (MAY_1_MS, CLOCK.now_ms()) == (manifest.trained_from_ms, manifest.created_ms)
+    assert 7 == manifest.parameters["leaves"]
+    assert result.positives == manifest.metrics["positives"]
+    assert 0.8 < manifest.metrics["gate_candidate_auc"]
+    data = (registry.folder / "r0001" / "manifest.json").read_bytes()
+    sha256 = hashlib.sha256(data).hexdigest()
+    assert [Announcement("release", "head", "r0001", 0, sha256, CLOCK.now_ms())] == said
+    assert 10 == len(FrozenTrees.parse(registry.read("r0001", "model.txt")).leaf_counts)
+
+
+def test_the_release_is_trained_on_all_rows(project: Project, backfilled: Path) -> None:
+    """After the gate the holdout is trained on too."""
+    run(project, backfilled)
+    text = Registry(backfilled, "p").read("r0001", "model.txt").decode()
+    counts = next(line for line in text.splitlines() if line.startswith("leaf_count="))
+    assert 20 * 144 == sum(map(int, counts.removeprefix("leaf_count=").split()))
+
+
+def test_the_next_release_knows_its_offsets(
+    project: Project, backfilled: Path, go_live: Callable[..., None]
+) -> None:
+    """The second release beats what was answered and says from where its learner catches up."""
+    run(project, backfilled)
+    go_live(backfilled)
+    result = run(project, backfilled)
+    assert (ExitCode.PUBLISHED, "r0002") == (result.exit_code, result.release)
+    assert "r0001" == result.report.champion_release
+    manifest = Registry(backfilled, "p").manifest("r0002")
+    assert {"examples:0": 1440, "sequence:0": 720, "sequence:1": 720} == manifest.offsets
+
+
+def test_a_worse_candidate_is_refused(
+    project: Project, backfilled: Path, go_live: Callable[..., None]
+) -> None:
+    """Nothing is published or announced, and the reason says both numbers."""
+    run(project, backfilled)
+    labels = np.random.default_rng(5).integers(0, 2, 1440)
+    go_live(backfilled, label=labels, score=np.where(labels == 1, 0.9, 0.1))
+    said: list[Announcement] = []
+    result = run(project, backfilled, said)
+    assert (ExitCode.REFUSED, None, []) == (result.exit_code, result.release, said)
+    assert ["r0001"] == Registry(backfilled, "p").names()
+    assert result.reasons[0].startswith("worse_log_loss: found ")
+
+
+def test_nothing_new_is_refused(project: Project, backfilled: Path) -> None:
+    """A second retrain on the same rows has nothing the champion does not know already."""
+    run(project, backfilled)
+    result = run(project, backfilled)
+    assert ExitCode.REFUSED == result.exit_code
+    assert ("too_few_rows: found 0 rows to compare on; allowed: 100 or more",) == result.reasons
+
+
+def test_an_empty_archive(project: Project, tmp_path: Path) -> None:
+    """Without examples there is nothing to judge."""
+    result = run(project, tmp_path)
+    assert (ExitCode.NOTHING_TO_TRAIN_ON, None) == (result.exit_code, result.report)
+
+
+def test_another_retrain_is_left_alone(project: Project, backfilled: Path) -> None:
+    """A second process gives up at once."""
+    with Registry(backfilled, "p").lock(), pytest.raises(LockedError, match="another retrain of p"):
+        run(project, backfilled)
+    assert ExitCode.PUBLISHED == run(project, backfilled).exit_code
+
+
+def test_a_broker_that_is_down(project: Project, backfilled: Path) -> None:
+    """The release stays published; the exit code says that nobody was told."""
+
+    def announce(announcement: Announcement) -> None:
+        raise BusUnavailable("down")
+
+    result = retrain(project, backfilled, announce, CLOCK, Options(threads=1))
+    assert (ExitCode.NOT_ANNOUNCED, "r0001") == (result.exit_code, result.release)
+    assert ["r0001"] == Registry(backfilled, "p").names()
+
+
+def test_the_same_data_gives_the_same_model(
+    make_project: Callable[..., Project], backfilled: Path
+) -> None:
+    """Two runs, even under other learners and gates, publish equal bytes."""
+    texts = []
+    for project in (make_project(), make_project(learner=TreeHead("other", 0.1))):
+        run(project, backfilled)
+        registry = Registry(backfilled, "p")
+        texts.append(registry.read("r0001", "model.txt"))
+        registry.folder.rename(backfilled / f"aside{len(texts)}")
+    assert texts[0] == texts[1]
+
+
+def test_a_range_of_time(project: Project, backfilled: Path) -> None:
+    """Only the examples asked for are trained on."""
+    options = Options(1, MAY_1_MS + DAY_MS, MAY_1_MS + 19 * DAY_MS)
+    assert 18 * 144 == retrain(project, backfilled, print, CLOCK, options).rows
+
+
+def test_new_features_start_without_a_champion(
+    make_project: Callable[..., Project], backfilled: Path, go_live: Callable[..., None]
+) -> None:
+    """A champion of another schema cannot score these vectors: nothing is compared."""
+    run(make_project(), backfilled)
+    changed = make_project(features=make_project().features[::-1])
+    go_live(backfilled, schema=[schema_of(changed).hash] * 1440)
+    gate = Gate(holdout="5d", min_rows=100)
+    result = run(replace(changed, gate=gate), backfilled)
+    assert (ExitCode.PUBLISHED, None) == (result.exit_code, result.report.champion_release)
+    assert 20 * 144 == result.other_schema
+
+
+def test_a_damaged_champion_stops_the_retrain(project: Project, backfilled: Path) -> None:
+    """A champion whose bytes changed is an error to look into, not one to train over."""
+    run(project, backfilled)
+    path = backfilled / "releases/p/r0001/model.txt"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(ArtifactError, match=r"release r0001: model.txt: sha256"):
+        run(project, backfilled)
+
+
+def test_exit_codes_are_those_documented() -> None:
+    """Cron jobs rely on the numbers."""
+    codes = {code.name.lower(): int(code) for code in ExitCode}
+    expected = {"published": 0, "failed": 1, "user_error": 2, "refused": 3, "locked": 4}
+    assert {**expected, "nothing_to_train_on": 5, "not_announced": 6} == codes

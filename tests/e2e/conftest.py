@@ -1,0 +1,135 @@
+"""Real services, a release, and a worker and an api that end with their test."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import lightgbm
+import numpy as np
+import pytest
+from aiokafka import AIOKafkaProducer
+from redis.asyncio import Redis
+
+sys.path.insert(0, str(Path(__file__).parent))  # the test tree has no packages
+
+from ledger import PLAN, PROJECT, Ledger
+from processes import Service, make_service
+from traffic import Traffic
+
+from cli.services.embedded import Endpoints, embedded_services
+from cli.services.kafka import LocalKafka
+from cli.services.ports import free_port
+from cli.services.valkey import EmbeddedValkey
+from tidemill.registry import Manifest, Registry
+
+FAST_SESSION = {"TIDEMILL_SESSION_TIMEOUT_MS": "2000"}
+MakeService = Callable[..., Service]
+
+
+@pytest.fixture(scope="session")
+def model_text() -> bytes:
+    """A small LightGBM model in which a larger distance means late."""
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(600, len(PROJECT.feature_names))).astype(np.float32)
+    labels = (vectors[:, 0] + rng.normal(scale=0.3, size=600) > 0).astype(int)
+    data = lightgbm.Dataset(vectors, labels, feature_name=PROJECT.feature_names)
+    settings = {"objective": "binary", "verbose": -1, "num_leaves": 5, "seed": 7, "num_threads": 1,
+                "learning_rate": 0.3}  # fmt: skip
+    return lightgbm.train(settings, data, 12).model_to_string().encode()
+
+
+@pytest.fixture
+def publish(tmp_path: Path, model_text: bytes) -> Callable[[], str]:
+    """Publish the next release of the project, always of the same model; returns its name."""
+
+    def release() -> str:
+        registry = Registry(tmp_path, PROJECT.name)
+        name, schema = registry.next_name(), PLAN.schema.hash
+        manifest = Manifest(
+            name, PROJECT.name, schema, PROJECT.feature_names, 1, 0, 1, 600, {}, {}, {}, {}
+        )
+        registry.publish(manifest, {"model.txt": model_text})
+        return name
+
+    return release
+
+
+@pytest.fixture
+def embedded(tmp_path: Path) -> Iterator[Endpoints]:
+    """Embedded Valkey and Tansu."""
+    with embedded_services(tmp_path) as endpoints:
+        yield endpoints
+
+
+@pytest.fixture
+def kafka(tmp_path: Path) -> Iterator[LocalKafka]:
+    """Apache Kafka on a port it keeps; skipped without a distribution."""
+    home = os.environ.get("KAFKA_HOME")
+    if not home:
+        pytest.skip("KAFKA_HOME is not set")
+    with LocalKafka(Path(home), tmp_path / "kafka", free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def valkey(tmp_path: Path) -> Iterator[EmbeddedValkey]:
+    """Valkey on a port it keeps."""
+    with EmbeddedValkey(tmp_path / "valkey", free_port()) as server:
+        yield server
+
+
+@pytest.fixture
+def on_kafka(kafka: LocalKafka, valkey: EmbeddedValkey) -> Endpoints:
+    """Apache Kafka and Valkey."""
+    return Endpoints(kafka.address, valkey.url)
+
+
+@pytest.fixture
+async def make(tmp_path: Path) -> AsyncIterator[MakeService]:
+    """Make services whose processes are gone, and whose clients are closed, after the test."""
+    async with AsyncExitStack() as stack:
+
+        def service(kafka: str, redis: str, **more: str) -> Service:
+            made = make_service(tmp_path, kafka, redis, **more)
+            stack.push_async_callback(made.client.aclose)
+            for command in (made.worker, made.api):
+                stack.callback(command.kill)
+            return made
+
+        yield service
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[AsyncExitStack]:
+    """Closes at the end what a test has opened."""
+    async with AsyncExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def books(opened: AsyncExitStack) -> Callable[[Service], Ledger]:
+    """The books of a service."""
+
+    def ledger(service: Service) -> Ledger:
+        store = Redis.from_url(service.redis)
+        opened.push_async_callback(store.aclose)
+        return Ledger(service, store)
+
+    return ledger
+
+
+@pytest.fixture
+def traffic(opened: AsyncExitStack) -> Callable[..., object]:
+    """A client of a service, whose topics must exist; `await traffic(service, seed)`."""
+
+    async def client(service: Service, seed: int = 1) -> Traffic:
+        producer = AIOKafkaProducer(bootstrap_servers=service.kafka, acks="all")
+        await producer.start()
+        opened.push_async_callback(producer.stop)
+        return Traffic(service, producer, seed)
+
+    return client
