@@ -182,7 +182,7 @@ def _many_brokers(admin: Any) -> bool:
 
 
 async def announcements(broker: str, names: Names, wait_ms: int) -> AsyncIterator[Announcement]:
-    """Announcements from now on, without a group: every process hears all. Raises BusUnavailable."""
+    """Announcements from now on; every process hears all of them. Raises BusUnavailable."""
     place = aiokafka.TopicPartition(names.topic(MODELS), 0)
     client = aiokafka.AIOKafkaConsumer(
         bootstrap_servers=broker, enable_auto_commit=False, fetch_max_wait_ms=wait_ms

@@ -31,7 +31,7 @@ ProjectFile = Annotated[Path, typer.Argument(metavar="PROJECT", help="The projec
 
 @contextmanager
 def _errors_as_exit_codes() -> Iterator[None]:
-    """A user's mistake is one line on stderr and exit code 2, any other known failure exit code 1."""
+    """A user's mistake is one line on stderr and exit code 2, another known failure code 1."""
     try:
         yield
     except (DeclarationError, SettingsError) as error:
@@ -95,7 +95,7 @@ def worker(
     file: ProjectFile,
     metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics here.")] = None,
 ) -> None:
-    """Keep features up to date, join labels, learn and archive (needs TIDEMILL_KAFKA and TIDEMILL_REDIS)."""
+    """Keep features fresh, join labels, learn and archive (TIDEMILL_KAFKA, TIDEMILL_REDIS)."""
     with _errors_as_exit_codes():
         project, settings = _prepare(file)
         _log_to_stderr()
@@ -131,8 +131,8 @@ def retrain(
 ) -> None:
     """Train on the archive, compare with the champion, publish or say why not. Made for cron.
 
-    Exit codes: 0 published, 1 failed, 2 a mistake in project or settings, 3 refused by the gate, 4 another retrain is
-    running, 5 nothing to train on, 6 published but not announced.
+    Exit codes: 0 published, 1 failed, 2 a mistake in project or settings, 3 refused by the gate,
+    4 another retrain is running, 5 nothing to train on, 6 published but not announced.
     """
     with _errors_as_exit_codes():
         project, settings = _prepare(file)
@@ -178,3 +178,24 @@ def kafka(
         LocalKafka(home, directory, port).run_foreground(
             lambda address: typer.echo(f"export TIDEMILL_KAFKA={address}")
         )
+
+
+@app.command()
+def demo(
+    months: Annotated[str, typer.Option(help="Which months of 2013 to replay, 5-6 to 5-12.")] = "5-6",
+    days: Annotated[int | None, typer.Option(help="Stop after so many days.", min=1)] = None,
+    step: Annotated[int, typer.Option(help="Minutes of stream time per step.", min=1)] = 30,
+    port: Annotated[int, typer.Option(help="The api's port.")] = 8088,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
+    serve: Annotated[bool, typer.Option(help="Keep serving after the replay, until Ctrl-C.")] = False,
+) -> None:
+    """Replay New York's flights of 2013 through the whole loop and report what it brought."""
+    with _errors_as_exit_codes():
+        from cli.demo.demo import run_demo
+        from cli.demo.options import DemoOptions, parse_months
+        from cli.services.foreground import stop_signals
+
+        first, last = parse_months(months)
+        options = DemoOptions(first, last, days, step, port, json_file, serve)
+        with stop_signals():
+            run_demo(options, read_settings())

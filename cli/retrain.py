@@ -50,7 +50,12 @@ class ProgressBar:
 def _progress() -> Iterator[ProgressBar]:
     """Bars on stderr; nothing at all when it is not a terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description:>20}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description:>20}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bars:
         yield ProgressBar(bars)
 

@@ -20,7 +20,7 @@ from tidemill.settings import Settings
 
 
 async def serve(project: Project, settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. The port is taken first, so that one in use is said at once."""
+    """Serve until SIGTERM or SIGINT; takes the port first, so that one in use is said at once."""
     listener = bind(host, port)
     async with connect(project, settings) as clients:
         await serve_on(scoring_app(clients), listener)

@@ -44,7 +44,7 @@ class Clients:
 
 @asynccontextmanager
 async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients]:
-    """Connect to the store and the broker, waiting for a broker that is down; close both at the end."""
+    """Connect to the store and, once it answers, the broker; close both at the end."""
     if settings.kafka is None or settings.redis is None:
         missing = "TIDEMILL_KAFKA" if settings.kafka is None else "TIDEMILL_REDIS"
         raise SettingsError(
@@ -56,19 +56,29 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
         str(settings.redis),
         socket_timeout=STORE_TIMEOUT_SECONDS,
         socket_connect_timeout=STORE_TIMEOUT_SECONDS,
-        # A commit that is sent twice would fence its own owner: trying again is the step's decision.
+        # A commit sent twice would fence its own owner: trying again is the step's decision.
         retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
     )
     await _until_broker_answers(settings.kafka, names)
     producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=settings.kafka, acks="all", linger_ms=0, max_request_size=8 * 1024 * 1024
+        bootstrap_servers=settings.kafka,
+        acks="all",
+        linger_ms=0,
+        max_request_size=kafka_bus.LARGEST_RECORD_BYTES,
     )
     await producer.start()
     try:
         yield Clients(
-            compile_plan(project), settings, names, settings.kafka, client, RedisStore(client),
-            kafka_bus.KafkaProducer(producer, names), Registry(settings.home, project.name), SystemClock(),
-        )  # fmt: skip
+            plan=compile_plan(project),
+            settings=settings,
+            names=names,
+            broker=settings.kafka,
+            redis=client,
+            store=RedisStore(client),
+            producer=kafka_bus.KafkaProducer(producer, names),
+            registry=Registry(settings.home, project.name),
+            clock=SystemClock(),
+        )
     finally:
         await producer.stop()
         await client.aclose()

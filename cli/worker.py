@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 
 import prometheus_client
@@ -23,20 +24,30 @@ from streams.rekey import Rekey
 from streams.status import StatusBoard
 from streams.step import Step
 from tidemill.declaration import Project
+from tidemill.errors import ServiceError
 from tidemill.settings import Settings
 
 
 async def work(project: Project, settings: Settings, metrics_port: int | None) -> None:
     """Run a worker until SIGTERM or SIGINT."""
+    measurements = Measurements()
+    if metrics_port is not None:
+        _serve_metrics(metrics_port, measurements)
     stopping = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
     async with connect(project, settings) as clients:
-        measurements = Measurements()
-        if metrics_port is not None:
-            prometheus_client.start_http_server(metrics_port, "0.0.0.0", measurements.registry)  # noqa: S104
+        # Not before: a worker that still waits for the broker has nothing to finish.
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
         await run_worker(_worker(clients, measurements), stopping)
+
+
+def _serve_metrics(port: int, measurements: Measurements) -> None:
+    try:
+        prometheus_client.start_http_server(port, "0.0.0.0", measurements.registry)  # noqa: S104
+    except OSError as error:
+        found = "in use by another process" if error.errno == errno.EADDRINUSE else error.strerror
+        raise ServiceError(f"metrics: port {port}: {found}; allowed: a free port") from None
 
 
 def _worker(clients: Clients, measurements: Measurements) -> Worker:

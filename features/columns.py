@@ -77,6 +77,20 @@ def series_values(group: GroupPlan, columns: Columns, rows: int) -> NDArray[np.f
     return values
 
 
+def window_rows(
+    entity: EntityPlan, group: GroupPlan, columns: Columns, rows: int
+) -> tuple[NDArray[np.int64], list[str], NDArray[np.float32]]:
+    """The events that change an entity's windows: their rows, entity keys and series values.
+
+    An event without the entity's key, or from which no series takes anything, changes nothing.
+    """
+    keys = entity_keys(entity, columns)
+    values = series_values(group, columns, rows)
+    known = np.array([key is not None for key in keys], dtype=bool)
+    chosen = np.flatnonzero(known & ~np.isnan(values).all(axis=1))
+    return chosen, [keys[row] or "" for row in chosen.tolist()], values[chosen]
+
+
 def request_values(
     features: Iterable[tuple[int, RequestFeature]],
     columns: Mapping[str, NDArray[Any]],

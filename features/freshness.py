@@ -10,7 +10,7 @@ SOURCE = "source:"  # its field for the next offset of a source partition of eve
 
 
 async def applied_offsets(store: OnlineStore, names: Names) -> dict[int, int]:
-    """For each partition of events, the offset below which every entity has been brought up to date.
+    """For each partition of events, the offset below which every entity is up to date.
 
     Raises StoreUnavailable.
     """

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.arena import Arena
-from features.columns import entity_keys, series_values
+from features.columns import entity_keys, window_rows
 from features.plan import FeaturePlan
 from features.vectors import Assembler
 
@@ -28,14 +28,11 @@ class Replayer:
         rows = len(columns["time"])
         late = 0
         for entity, group in self.plan.groups_of(self._events[event_name]):
-            keys = entity_keys(entity, columns)
-            known = np.array([key is not None for key in keys], dtype=bool)
-            values = series_values(group, columns, rows)[known]
-            present = [key for key in keys if key is not None]
+            chosen, keys, values = window_rows(entity, group, columns, rows)
             arena = self._arenas[entity.index]
-            for key in arena.missing(present):
+            for key in arena.missing(keys):
                 arena.load(key, None)
-            late += arena.fold(group, present, columns["time"][known], values)
+            late += arena.fold(group, keys, columns["time"][chosen], values)
         return late
 
     def vectors(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:

@@ -1,4 +1,4 @@
-"""The Faust app: it hosts the micro-batch services and the agents that listen to low-rate topics."""
+"""The Faust app: it hosts the micro-batch services and the agents of low-rate topics."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Worker:
 
 
 async def run_worker(worker: Worker, stopping: asyncio.Event) -> None:
-    """Run until `stopping` is set or a step fails; a step finishes its batch and commits before this returns.
+    """Run until `stopping` is set or a step fails; steps finish their batch before this returns.
 
     Raises what a step failed with.
     """
@@ -87,7 +87,7 @@ def _host(
 ) -> None:
     """Let Faust start and stop one of our loops; its end by an error ends the worker."""
 
-    class Hosted(Service):  # type: ignore[misc]
+    class Hosted(Service):
         async def on_start(self) -> None:
             self._loop_task = asyncio.create_task(self._guarded(), name=label)
 

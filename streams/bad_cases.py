@@ -18,7 +18,7 @@ class BadCaseRules:
         self._names = project.feature_names
 
     def judge(self, examples: Sequence[Example], now_ms: int) -> list[BadCaseFound]:
-        """One bad case for each rule an example meets; vectors of another schema are passed over."""
+        """One bad case for each rule an example meets; other schemas' vectors are passed over."""
         examples = [e for e in examples if len(e.prediction.vector) == 4 * len(self._names)]
         if not examples or not self._rules:
             return []

@@ -1,4 +1,4 @@
-"""What every step of a worker is built from: the project's plan and names, and the ports it uses."""
+"""What every step of a worker is built from: the plan, the names and the ports it uses."""
 
 from __future__ import annotations
 

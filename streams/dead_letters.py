@@ -33,20 +33,30 @@ class DeadLetterBox:
     async def send(
         self, topic: str, partition: int, refused: Sequence[tuple[Message, InputError]]
     ) -> None:
-        """Write what was refused. Raises BusUnavailable; TooManyDeadLetters when the limit is passed."""
+        """Write what was refused. Raises BusUnavailable, and TooManyDeadLetters past the limit."""
         if not refused:
             return
         now = self._clock.now_ms()
         letters = [
-            DeadLetter(topic, partition, message.offset, error.cause, str(error), message.key, message.value or b"", now)
+            DeadLetter(
+                topic=topic,
+                partition=partition,
+                offset=message.offset,
+                cause=error.cause,
+                message=str(error),
+                key=message.key,
+                value=message.value or b"",
+                time_ms=now,
+            )
             for message, error in refused
-        ]  # fmt: skip
+        ]
         await self._producer.send_many(DEADLETTERS, [(None, letter.encode()) for letter in letters])
         for letter in letters:
             self._measurements.count("tidemill_dead_letters_total", cause=letter.cause)
         self._in_a_row += len(letters)
         if self._in_a_row > self._limit:
             raise TooManyDeadLetters(
-                f"{topic}: {self._in_a_row} records in a row could not be used (limit {self._limit}); the last: "
-                f"partition {partition} offset {letters[-1].offset}: {letters[-1].message}"
+                f"{topic}: {self._in_a_row} records in a row could not be used; allowed: "
+                f"{self._limit}; the last: partition {partition} offset {letters[-1].offset}: "
+                f"{letters[-1].message}"
             )

@@ -13,7 +13,7 @@ OFFSET = "offset:"
 
 
 class Ownership:
-    """One step's hold on one partition; offsets, counters and effects change together or not at all."""
+    """One step's hold on one partition; offsets and effects change together or not at all."""
 
     def __init__(self, store: OnlineStore, names: Names, step: str, partition: int) -> None:
         self._store = store

@@ -1,4 +1,4 @@
-"""Updates → windows: fold re-keyed rows into tiles and write the changed entities behind the fence."""
+"""Updates → windows: fold re-keyed rows into tiles, write changed entities behind the fence."""
 
 from __future__ import annotations
 
@@ -97,9 +97,8 @@ class Fold:
         fresh = _Fresh([], {})
         for batch in batches:
             if batch.schema != self._plan.schema.hash:
-                raise SchemaChanged(
-                    f"updates carry schema {batch.schema}; this worker's is {self._plan.schema.hash}"
-                )
+                allowed = self._plan.schema.hash
+                raise SchemaChanged(f"updates: schema: found {batch.schema}; allowed: {allowed}")
             field = f"{SOURCE}{batch.source}"
             applied = fresh.sources.get(field, owned.get(field))
             if batch.next_offset <= applied:

@@ -1,4 +1,4 @@
-"""Examples → learner → snapshots: predict, then learn; a new release catches up before it takes over."""
+"""Examples → learner → snapshots; a new release catches up before it takes over."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Learn:
 
     @property
     def version(self) -> tuple[str, int]:
-        """The release and snapshot number of the newest snapshot; empty before the first release."""
+        """Release and number of the newest snapshot; empty before the first release."""
         return (self._champion.release, self._champion.number) if self._champion else ("", 0)
 
     @property
@@ -96,7 +96,7 @@ class Learn:
         self._news = True
 
     async def open(self, partition: int, claim: bool) -> Mapping[str, int]:
-        """Restore the newest snapshot; when the registry has a newer release, start it catching up."""
+        """Restore the newest snapshot; when there is a newer release, start it catching up."""
         if claim or self._owned is None:
             self._owned = Ownership(self._store, self._names, self.name, partition)
         await self._owned.open(claim)
@@ -135,7 +135,7 @@ class Learn:
         self._unsaved = False
 
     async def tick(self) -> None:
-        """Publish a snapshot when something was learned and the interval is over; notice a new release."""
+        """Notice a new release; publish when something was learned and the interval is over."""
         if self._news and self._owned is not None:
             self._news = False
             if self._registry.newest() not in (self.version[0], self._refused):

@@ -1,4 +1,4 @@
-"""The worker's metrics: Prometheus instruments for the names in `tidemill.metrics`, and totals for the console."""
+"""The worker's metrics: Prometheus instruments for names in `tidemill.metrics`, and totals."""
 
 from __future__ import annotations
 
@@ -15,11 +15,20 @@ _KINDS: dict[str, Any] = {
     "histogram": prometheus_client.Histogram,
 }
 _USED = (
-    "tidemill_events_read_total", "tidemill_events_applied_total", "tidemill_dead_letters_total",
-    "tidemill_labels_joined_total", "tidemill_labels_refused_total", "tidemill_examples_learned_total",
-    "tidemill_bad_cases_total", "tidemill_snapshots_total", "tidemill_archived_records_total", "tidemill_batch_seconds",
-    "tidemill_consumer_lag_records", "tidemill_auc", "tidemill_log_loss",
-)  # fmt: skip
+    "tidemill_events_read_total",
+    "tidemill_events_applied_total",
+    "tidemill_dead_letters_total",
+    "tidemill_labels_joined_total",
+    "tidemill_labels_refused_total",
+    "tidemill_examples_learned_total",
+    "tidemill_bad_cases_total",
+    "tidemill_snapshots_total",
+    "tidemill_archived_records_total",
+    "tidemill_batch_seconds",
+    "tidemill_consumer_lag_records",
+    "tidemill_auc",
+    "tidemill_log_loss",
+)
 
 
 class Measurements:

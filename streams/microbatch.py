@@ -39,6 +39,7 @@ class MicroBatches:
         self._measurements = measurements
         self._pace = pace
         self._owned: set[int] = set()
+        self._next: dict[tuple[str, int], int] = {}
         self._stopping = asyncio.Event()
         self._failure: Exception | None = None
         # A rebalance waits until the batch in hand is finished.
@@ -105,9 +106,21 @@ class MicroBatches:
     ) -> dict[int, dict[str, Sequence[Message]]]:
         grouped: dict[int, dict[str, Sequence[Message]]] = defaultdict(dict)
         for (kind, partition), records in polled.items():
-            if partition in self._owned:
+            if partition not in self._owned:
+                continue
+            # The client may have fetched from elsewhere before it was told where to read on.
+            wanted = self._next.get((kind, partition), 0)
+            if records[0].offset < wanted:
+                records = [record for record in records if record.offset >= wanted]
+            if records:
+                self._next[kind, partition] = records[-1].offset + 1
                 grouped[partition][kind] = records
         return grouped
+
+    async def _open(self, partition: int, claim: bool) -> Mapping[str, int]:
+        offsets = await self.step.open(partition, claim)
+        self._next.update({(kind, partition): offset for kind, offset in offsets.items()})
+        return offsets
 
     async def _process(self, partition: int, records: dict[str, Sequence[Message]]) -> None:
         started = time.perf_counter()
@@ -138,7 +151,7 @@ class MicroBatches:
         wait = self._pace.first_retry_seconds
         while not self._stopping.is_set():
             try:
-                offsets = await self.step.open(partition, claim=False)
+                offsets = await self._open(partition, claim=False)
             except FencedError as fenced:
                 return self._drop(partition, fenced)
             except StoreUnavailable as error:
@@ -161,7 +174,7 @@ class MicroBatches:
         async with self._busy:
             while not self._stopping.is_set():
                 try:
-                    offsets = await self.step.open(partition, claim=True)
+                    offsets = await self._open(partition, claim=True)
                 except StoreUnavailable as error:
                     wait = await self._pause("waiting for the store", error, wait)
                     continue

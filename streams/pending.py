@@ -21,7 +21,7 @@ class Waiting(msgspec.Struct, frozen=True, array_like=True, tag="p"):
 
 
 class Early(msgspec.Struct, frozen=True, array_like=True, tag="l"):
-    """A label that came before its prediction: its place in the log and the moment the broker stamped it."""
+    """A label before its prediction: its place in the log and when the broker stamped it."""
 
     label: LabelEvent
     offset: int
@@ -30,7 +30,7 @@ class Early(msgspec.Struct, frozen=True, array_like=True, tag="l"):
 
 
 class Done(msgspec.Struct, frozen=True, array_like=True, tag="d"):
-    """How a prediction's wait ended; kept for another wait, to tell a second label from an unknown one."""
+    """How a wait ended; kept for another wait, to tell a second label from an unknown one."""
 
     outcome: Closed
     expires: int
@@ -45,7 +45,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 class PendingTable:
     """One partition's entries by join key; remembers what changed since the last commit.
 
-    Stream time is the newest request or label time seen; entries expire by it, never by the wall clock.
+    Stream time is the newest request or label time seen; entries expire by it, not by the clock.
     """
 
     def __init__(self, stored: Mapping[str, bytes], stream_time: int) -> None:
@@ -85,7 +85,7 @@ class PendingTable:
         return expired
 
     def changes(self) -> tuple[dict[str, bytes], list[str]]:
-        """What to set and what to delete in the store to make it equal; call `saved` once that is done."""
+        """What to set and to delete in the store to make it equal; then call `saved`."""
         changed = {key: self._entries.get(key) for key in self._changed}
         to_set = {_PREFIX + k: _ENCODER.encode(entry) for k, entry in changed.items() if entry}
         return to_set, [_PREFIX + k for k, entry in changed.items() if entry is None]

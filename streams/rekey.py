@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.columns import entity_keys, field_columns, series_values
+from features.columns import field_columns, window_rows
 from features.decoding import EventDecoder
 from streams.context import Context
 from streams.dead_letters import DeadLetterBox
@@ -36,7 +36,7 @@ class RecentIds:
         self._seen: dict[str, int] = {}
 
     def is_duplicate(self, event_id: str, offset: int) -> bool:
-        """True when the id stands at an earlier offset within the window; notes its newest place."""
+        """True when the id stands at an earlier offset in the window; notes its newest place."""
         before = self._seen.pop(event_id, None)
         # The newest place counts, refused or not: what lies before the window must never matter,
         # for a restart reads only the window again.
@@ -168,21 +168,11 @@ class Rekey:
             offsets = np.array(offset_list, dtype=np.int64)
             unmarked = np.ones(len(records), dtype=bool)
             for entity, group in self._groups[event]:
-                keys = entity_keys(entity, columns)
-                values = series_values(group, columns, len(records))
-                rows = np.flatnonzero(
-                    np.array([key is not None for key in keys]) & ~np.isnan(values).all(axis=1)
-                )
+                rows, keys, values = window_rows(entity, group, columns, len(records))
                 first = unmarked[rows].astype(np.uint8)
                 unmarked[rows] = False
-                kept = [str(keys[row]) for row in rows.tolist()]
-                self._scatter(
-                    targets,
-                    entity.index,
-                    event,
-                    kept,
-                    (offsets[rows], columns["time"][rows], values[rows], first),
-                )
+                parts = (offsets[rows], columns["time"][rows], values, first)
+                self._scatter(targets, entity.index, event, keys, parts)
             if unmarked.any():
                 rows = np.flatnonzero(unmarked)
                 nothing = np.empty((len(rows), 0), dtype=np.float32)

@@ -20,7 +20,7 @@ class Reopen(TidemillError):
 
 
 class Step(Protocol):
-    """One step. Offsets are the step's own: it says where to read from, and commits with its effects."""
+    """One step. Offsets are its own: it says where to read, and commits them with its effects."""
 
     @property
     def name(self) -> str:

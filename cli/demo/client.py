@@ -24,6 +24,11 @@ class Reply:
     def __init__(self, status: int, body: bytes, milliseconds: float) -> None:
         self.status, self.body, self.milliseconds = status, body, milliseconds
 
+    @property
+    def good(self) -> bool:
+        """True for 200 and 202."""
+        return self.status in (200, 202)
+
 
 class _Lane(asyncio.Protocol):
     """One connection with at most one request under way."""

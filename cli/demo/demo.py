@@ -101,7 +101,7 @@ def _run(run: _Run) -> dict[str, Any]:
             exit_codes = {name: each.stop() for name, each in children.items()}
     with view.phase("report"):
         report = build_report(run.plan.project, run.home, run.progress, Machine(rss_mb, exit_codes))
-    print_report(report, view._console)
+    print_report(report, view.console)
     if options.json_file is not None:
         options.json_file.write_text(json.dumps(report, indent=2) + "\n")
     _require_clean_exits(exit_codes)

@@ -134,7 +134,7 @@ class Replay:
     async def _score(self, bodies: Sequence[bytes]) -> None:
         replies = await self._post(self._scores, "/v1/score", bodies)
         self._note_failures(replies)
-        good = [reply.milliseconds for reply in replies if reply.status == 200]
+        good = [reply.milliseconds for reply in replies if reply.good]
         self._progress.latencies_ms += good
         self._progress.scored += len(good)
 
@@ -144,7 +144,7 @@ class Replay:
         """POST all; where processes are killed on purpose, until all are answered."""
         replies = await client.post(path, bodies)
         while self._options.retry:
-            again = [at for at, reply in enumerate(replies) if reply.status != 200]
+            again = [at for at, reply in enumerate(replies) if not reply.good]
             if not again:
                 break
             await asyncio.sleep(RETRY_SECONDS)
@@ -155,7 +155,7 @@ class Replay:
 
     def _note_failures(self, replies: Sequence[Reply]) -> None:
         for reply in replies:
-            if reply.status != 200:
+            if not reply.good:
                 self._progress.failed += 1
                 if len(self._progress.failures) < SHOWN_FAILURES:
                     text = reply.body[:200].decode(errors="replace")

@@ -23,13 +23,13 @@ class View:
 
     def __init__(self, progress: Progress, console: Console | None = None) -> None:
         self._progress = progress
-        self._console = console or Console(file=sys.stderr)
+        self.console = console or Console(file=sys.stderr)
         self._live: Live | None = None
         self._shown = 0.0
 
     def say(self, text: str) -> None:
         """One line that stays."""
-        self._console.print(text, highlight=False, markup=False)
+        self.console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -44,10 +44,10 @@ class View:
     @contextmanager
     def live(self) -> Iterator[None]:
         """Keep a table up to date inside the block, where there is a terminal."""
-        if not self._console.is_terminal:
+        if not self.console.is_terminal:
             yield
             return
-        with Live(self._table(), console=self._console, refresh_per_second=REFRESHES_PER_SECOND) as live:
+        with Live(self._table(), console=self.console, refresh_per_second=REFRESHES_PER_SECOND) as live:
             self._live = live
             try:
                 yield

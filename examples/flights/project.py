@@ -28,7 +28,7 @@ project = Project(
     name="flights",
     events=(due, left, landed, sky),
     request=flight,
-    label=Label(key=("flight",), wait="2d"),  # late by more than 15 minutes, or cancelled
+    label=Label(key=("flight",), wait="7d"),  # late by more than 15 minutes, or cancelled
     features=(
         RequestFeature("weekday", day_of_week(flight.scheduled)),
         RequestFeature("minute", minute_of_day(flight.scheduled)),
@@ -58,7 +58,7 @@ project = Project(
     ),
     learner=TreeHead(learning_rate=0.002),
     trainer=LightGBM(leaves=63, rounds=200, learning_rate=0.05, min_rows_per_leaf=50, feature_share=0.5),
-    gate=Gate(holdout="7d"),
+    gate=Gate(holdout="7d", tolerance=0.01),
     bad_cases=(
         BadCase("missed", (column("label") > 0) & (column("score") < 0.1)),
         BadCase("false_alarm", (column("label") < 1) & (column("score") > 0.8)),

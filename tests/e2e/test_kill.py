@@ -132,6 +132,9 @@ async def _check_books(service, ledger, client):
     await until("the status counts the log", counted, good=lambda found: found == wanted)
     assert [] == await ledger.windows_differ(good)
 
+    print(f"events {wanted}; {await ledger.totals()}; worker starts {service.worker.starts}, "
+          f"api starts {service.api.starts}; answers other than 200 {dict(client.refused)}")
+
     assert [0, 0] == await asyncio.gather(service.worker.stop(), service.api.stop())
     assert [] == ledger.archive_differs(EVENTS, places(archivable(events)))
     for kind in (PREDICTIONS, EXAMPLES):

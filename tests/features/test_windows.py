@@ -117,6 +117,7 @@ def replayed(rows: list[Row], batch: int) -> tuple[Replayer, int]:
 
 MINUTES = 60_000
 offsets = st.one_of(
+    st.integers(0, 12).map(lambda minutes: minutes * MINUTES),
     st.integers(0, 3 * MINUTES),
     st.integers(0, 26 * 60 * MINUTES),
     st.integers(0, 14 * 24 * 60 * MINUTES),
@@ -208,6 +209,17 @@ def test_a_value_too_late_is_counted_once_for_each_ring() -> None:
         features["plain_sum_card_7min"],
         features["plain_sum_card_1h"],
     )
+
+
+@pytest.mark.parametrize(("tiles_back", "late", "total"), [(7, 0, 10.0), (8, 1, 9.0)])
+def test_the_oldest_tile_of_a_ring_is_taken_and_the_one_before_is_not(
+    tiles_back: int, late: int, total: float
+) -> None:
+    """A ring of seven minutes has eight tiles; one tile more would fall on the newest."""
+    newest = shops.START + 100 * MINUTES
+    rows = [Row(newest, "a", 9.0), Row(newest - tiles_back * MINUTES, "a", 1.0)]
+    replayer, count = replayed(rows, 2)
+    assert (late, total) == (count, sums(replayer, newest)["plain_sum_card_7min"])
 
 
 def test_an_old_window_is_empty_again() -> None:

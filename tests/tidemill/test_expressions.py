@@ -57,7 +57,7 @@ OPERATIONS: dict[str, Callable[[Any, Any], Any]] = {
 @given(rows=numbers)
 @settings(max_examples=25, deadline=None)
 def test_an_operation_is_that_of_numpy(operation: str, rows: list[tuple[float, float]]) -> None:
-    """An operator on expressions equals the same operator on the arrays, missing values included."""
+    """An operator on expressions equals the operator on arrays, missing values included."""
     left, right = np.array(rows).T
     compute = OPERATIONS[operation]
     actual = compute(x, y).evaluate({"x": left, "y": right}, len(rows))
