@@ -86,7 +86,8 @@ class PredictionLog:
         wait = _FIRST_RETRY_SECONDS
         while True:
             try:
-                return await self._producer.send_many(kind, records)
+                await self._producer.send_many(kind, records)
+                return
             except BusUnavailable as error:
                 _LOG.warning("broker_unavailable", topic=kind, waiting=self._taken,
                              retry_seconds=wait, error=str(error))  # fmt: skip

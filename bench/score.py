@@ -16,7 +16,7 @@ import platform
 import socket
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import ExitStack
 from importlib.metadata import version
 from multiprocessing.connection import Connection
@@ -69,8 +69,9 @@ class Discard:
         kind: str,
         records: Sequence[tuple[bytes | None, bytes]],
         partition: int | None = None,
-    ) -> None:
+    ) -> Mapping[int, int]:
         """Acknowledge."""
+        return {}
 
 
 def make_plan() -> FeaturePlan:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
 import aiokafka
 import aiokafka.admin
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError
+from aiokafka.partitioner import murmur2
 
 from tidemill.bus import Assigned, Message, Revoked
 from tidemill.errors import BusUnavailable
@@ -18,6 +20,7 @@ from tidemill.wire import Announcement, decode
 
 SEND_SECONDS = 30.0
 LARGEST_RECORD_BYTES = 8 * 1024 * 1024
+LARGEST_BATCH_BYTES = 512 * 1024
 
 
 class KafkaProducer:
@@ -31,19 +34,43 @@ class KafkaProducer:
         kind: str,
         records: Sequence[tuple[bytes | None, bytes]],
         partition: int | None = None,
-    ) -> None:
-        """Hand all to the client, then wait for the broker's word on each."""
-        if not records:
-            return
+    ) -> Mapping[int, int]:
+        """One batch at a time and partition, so that a failure never leaves a gap before what follows."""
         topic = self._names.topic(kind)
+        chosen: dict[int, list[tuple[bytes | None, bytes]]] = {}
+        for record in records:
+            place = self._partition(kind, record[0]) if partition is None else partition
+            chosen.setdefault(place, []).append(record)
         try:
             async with asyncio.timeout(SEND_SECONDS):
-                sent = [
-                    await self._client.send(topic, value, key, partition) for key, value in records
-                ]
-                await asyncio.gather(*sent)
+                ends = await asyncio.gather(
+                    *(self._send(topic, place, each) for place, each in chosen.items())
+                )
         except (KafkaError, TimeoutError) as error:
             raise BusUnavailable(f"writing {len(records)} records to {topic}: {error!r}") from error
+        return dict(zip(chosen, ends, strict=True))
+
+    async def _send(
+        self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes]]
+    ) -> int:
+        """Write all to one partition; returns the offset that follows."""
+        batch = self._client.create_batch()
+        now_ms = time.time_ns() // 1_000_000
+        for key, value in records:
+            if batch.append(key=key, value=value, timestamp=now_ms) is None:
+                await self._send_batch(topic, partition, batch)
+                batch = self._client.create_batch()
+                batch.append(key=key, value=value, timestamp=now_ms)
+        return await self._send_batch(topic, partition, batch)
+
+    async def _send_batch(self, topic: str, partition: int, batch: Any) -> int:
+        sent = await self._client.send_batch(batch, topic, partition=partition)
+        return int((await sent).offset) + int(batch.record_count())
+
+    def _partition(self, kind: str, key: bytes | None) -> int:
+        """Where every Kafka client would put the key; a record without one goes to the first partition."""
+        partitions = self._names.partitions_of(kind)
+        return 0 if key is None or partitions == 1 else (murmur2(key) & 0x7FFFFFFF) % partitions
 
 
 class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from tidemill.settings import Settings
 from tidemill.topics import Names
 
 STORE_TIMEOUT_SECONDS = 5.0
+STOP_SECONDS = 5.0
 IDLE_FETCH_MS = 50
 
 
@@ -65,6 +66,7 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
         acks="all",
         linger_ms=0,
         max_request_size=kafka_bus.LARGEST_RECORD_BYTES,
+        max_batch_size=kafka_bus.LARGEST_BATCH_BYTES,
     )
     await producer.start()
     try:
@@ -80,7 +82,9 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
             clock=SystemClock(),
         )
     finally:
-        await producer.stop()
+        with suppress(TimeoutError):  # What it still holds, a broker that is away will not take.
+            async with asyncio.timeout(STOP_SECONDS):
+                await producer.stop()
         await client.aclose()
 
 

@@ -18,6 +18,7 @@ from tidemill.topics import BADCASES, MODELS, Names
 from tidemill.wire import Announcement, BadCaseFound, decode
 
 STATUS_SECONDS = 1.0
+STOP_SECONDS = 15.0
 _log = structlog.get_logger()
 
 
@@ -62,7 +63,16 @@ async def run_worker(worker: Worker, stopping: asyncio.Event) -> None:
         await _until_stopped(stopping, failures)
     finally:
         stopping.set()
-        await app.stop()
+        await _stop(app)
+
+
+async def _stop(app: faust.App) -> None:
+    """Stop the app; leaving a group whose broker is away would never end."""
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            await app.stop()
+    except TimeoutError:
+        _log.warning("stopped without leaving the group", seconds=STOP_SECONDS)
 
 
 def _runner(step: MicroBatches, stopping: asyncio.Event) -> Callable[[], Awaitable[None]]:

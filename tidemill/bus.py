@@ -38,12 +38,13 @@ class Producer(Protocol):
         kind: str,
         records: Sequence[tuple[bytes | None, bytes]],
         partition: int | None = None,
-    ) -> None:
+    ) -> Mapping[int, int]:
         """Write (key, value) records, in order, to the topic of this kind (see `tidemill.topics`).
 
         Goes to `partition`, or where each key's hash says. Returns when the broker has acknowledged
-        all of them. Raises BusUnavailable when it did not; some may then have been written, so a
-        caller that tries again writes at least once.
+        all of them: for each partition written to, the offset that follows. Raises BusUnavailable
+        when it did not; then the first of each partition's records may have been written, so a
+        caller that tries again from the first writes at least once and leaves no gap.
         """
         ...
 
@@ -76,5 +77,5 @@ class Consumer(Protocol):
         ...
 
     async def stop(self) -> None:
-        """Leave the group."""
+        """Leave the group; the callbacks are not called any more."""
         ...

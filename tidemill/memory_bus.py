@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tidemill.bus import Assigned, Revoked
@@ -40,18 +40,26 @@ class MemoryBus:
         self, kind: str, value: bytes | None, key: bytes | None = None, partition: int | None = None
     ) -> MemoryMessage:
         """Write one record, also when the bus is not reachable; a value of None is a tombstone."""
-        if partition is None:
-            partition = zlib.crc32(key or b"") % self._names.partitions_of(kind)
-        log = self._logs[kind, partition]
+        log = self._logs[kind, self.place(kind, key, partition)[0]]
         message = MemoryMessage(len(log), key, value, self._clock.now_ms())
         log.append(message)
         self._appended.set()
         self._appended = asyncio.Event()
         return message
 
+    def place(self, kind: str, key: bytes | None, partition: int | None) -> tuple[int, int]:
+        """The partition and the offset that the next record with this key gets."""
+        if partition is None:
+            partition = zlib.crc32(key or b"") % self._names.partitions_of(kind)
+        return partition, len(self._logs[kind, partition])
+
     def log(self, kind: str, partition: int = 0) -> Sequence[MemoryMessage]:
         """Every record of a partition."""
         return self._logs[kind, partition]
+
+    def has(self, kind: str, partition: int) -> bool:
+        """True when the topic has this partition."""
+        return (kind, partition) in self._logs
 
     def producer(self) -> MemoryProducer:
         """A producer of its own."""
@@ -64,7 +72,7 @@ class MemoryBus:
 
     async def expire(self, member: MemoryConsumer) -> None:
         """End a member's session: others get its partitions, and it is not told."""
-        await member.group.remove(member, tell=False)
+        await member.group.remove(member)
 
     async def announcements(self) -> AsyncIterator[Announcement]:
         """Announcements from now on. Raises BusUnavailable."""
@@ -102,14 +110,16 @@ class MemoryProducer:
         kind: str,
         records: Sequence[tuple[bytes | None, bytes]],
         partition: int | None = None,
-    ) -> None:
+    ) -> Mapping[int, int]:
         """Append all or none."""
-        if not records:
-            return
         await asyncio.sleep(0)  # as a network does, let others run first
         self._bus.check()
+        ends: dict[int, int] = {}
         for key, value in records:
-            self._bus.append(kind, value, key, partition)
+            place, offset = self._bus.place(kind, key, partition)
+            ends[place] = offset + 1
+            self._bus.append(kind, value, key, place)
+        return ends
 
 
 class MemoryConsumer:
@@ -149,8 +159,9 @@ class MemoryConsumer:
         return sum(max(0, len(self._bus.log(*at)) - place) for at, place in self._next.items())
 
     async def stop(self) -> None:
-        """Leave the group, if it is in one."""
-        await self.group.remove(self, tell=True)
+        """Leave the group, if it is in one; as a broker's client does, without a callback."""
+        self.partitions, self._next = (), {}
+        await self.group.remove(self)
 
     async def assign(self, partitions: Sequence[int]) -> None:
         """Take partitions, and read each from where its callback says."""
@@ -158,7 +169,8 @@ class MemoryConsumer:
         assert self._assigned is not None
         for partition in partitions:
             for kind, offset in (await self._assigned(partition)).items():
-                self._next[kind, partition] = offset
+                if self._bus.has(kind, partition):
+                    self._next[kind, partition] = offset
 
     async def revoke(self) -> None:
         """Give all partitions up."""
@@ -191,15 +203,12 @@ class _Group:
             self._members.append(member)
             await self._assign_all()
 
-    async def remove(self, member: MemoryConsumer, tell: bool) -> None:
+    async def remove(self, member: MemoryConsumer) -> None:
         async with self._rebalancing:
             if member not in self._members:
                 return
-            if not tell:
-                self._members.remove(member)
+            self._members.remove(member)
             await self._revoke_all()
-            if tell:
-                self._members.remove(member)
             await self._assign_all()
 
     async def _revoke_all(self) -> None:

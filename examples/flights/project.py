@@ -12,9 +12,9 @@ SKY = "temp dewp humid wind_dir wind_speed wind_gust precip pressure visib".spli
 FLIGHT = {"origin": str, "dest": str, "carrier": str}
 
 # An event's time is the moment it became known: a flight fell due, left (or was given up) or landed.
-due = Event("timetable", key="carrier", fields=FLIGHT)
-left = Event("departure", key="carrier", fields={**FLIGHT, "tail": str | None, "delay": float})
-landed = Event("arrival", key="carrier", fields={
+due = Event("timetable", key="origin", fields=FLIGHT)
+left = Event("departure", key="origin", fields={**FLIGHT, "tail": str | None, "delay": float})
+landed = Event("arrival", key="origin", fields={
     **FLIGHT, "tail": str | None, "delay": float, "left_late": float | None})  # fmt: skip
 sky = Event("weather", key="origin", fields={"origin": str} | {name: float | None for name in SKY})
 flight = Request({"flight": str, **FLIGHT, "tail": str | None, "scheduled": int, "distance": float})

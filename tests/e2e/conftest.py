@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -28,6 +28,8 @@ from tidemill.registry import Manifest, Registry
 
 FAST_SESSION = {"TIDEMILL_SESSION_TIMEOUT_MS": "2000"}
 MakeService = Callable[..., Service]
+Meet = Callable[..., Awaitable[tuple[Ledger, Traffic]]]
+Start = Callable[..., Awaitable[tuple[Service, Ledger, Traffic]]]
 
 
 @pytest.fixture(scope="session")
@@ -96,7 +98,7 @@ async def make(tmp_path: Path) -> AsyncIterator[MakeService]:
         def service(kafka: str, redis: str, **more: str) -> Service:
             made = make_service(tmp_path, kafka, redis, **more)
             stack.push_async_callback(made.client.aclose)
-            for command in (made.worker, made.api):
+            for command in made.commands:
                 stack.callback(command.kill)
             return made
 
@@ -111,25 +113,32 @@ async def opened() -> AsyncIterator[AsyncExitStack]:
 
 
 @pytest.fixture
-def books(opened: AsyncExitStack) -> Callable[[Service], Ledger]:
-    """The books of a service."""
+def meet(opened: AsyncExitStack) -> Meet:
+    """`await meet(service, seed)`: the books of a service, and a client; its topics must exist."""
 
-    def ledger(service: Service) -> Ledger:
+    async def books_and_traffic(service: Service, seed: int = 1) -> tuple[Ledger, Traffic]:
         store = Redis.from_url(service.redis)
         opened.push_async_callback(store.aclose)
-        return Ledger(service, store)
-
-    return ledger
-
-
-@pytest.fixture
-def traffic(opened: AsyncExitStack) -> Callable[..., object]:
-    """A client of a service, whose topics must exist; `await traffic(service, seed)`."""
-
-    async def client(service: Service, seed: int = 1) -> Traffic:
         producer = AIOKafkaProducer(bootstrap_servers=service.kafka, acks="all")
         await producer.start()
         opened.push_async_callback(producer.stop)
-        return Traffic(service, producer, seed)
+        return Ledger(service, store), Traffic(service, producer, seed)
 
-    return client
+    return books_and_traffic
+
+
+@pytest.fixture
+def start(make: MakeService, publish: Callable[[], str], meet: Meet) -> Start:
+    """`await start(kafka, redis, seed, **settings)`: a running service with a first release."""
+
+    async def started(
+        kafka: str, redis: str, seed: int = 1, **settings: str
+    ) -> tuple[Service, Ledger, Traffic]:
+        publish()
+        service = make(kafka, redis, **settings)
+        for command in service.commands:
+            command.start()
+        await service.ready()
+        return service, *await meet(service, seed)
+
+    return started

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
+from processes import PROJECT_FILE, Service, until
 from redis.asyncio import Redis
 
 from features.archive import read_archive
@@ -17,7 +18,6 @@ from features.decoding import EventDecoder
 from features.plan import compile_plan
 from features.replay import Replayer
 from learners.snapshot import Snapshot
-from processes import PROJECT_FILE, Service, until
 from tidemill.clock import SystemClock
 from tidemill.errors import InputError
 from tidemill.loading import load_project

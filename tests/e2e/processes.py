@@ -107,6 +107,15 @@ class Service:
     api: Command
     client: httpx.AsyncClient
 
+    @property
+    def commands(self) -> tuple[Command, Command]:
+        """Worker and api."""
+        return self.worker, self.api
+
+    async def stop(self) -> list[int]:
+        """End both as a supervisor does; returns their exit codes."""
+        return await asyncio.gather(*(command.stop() for command in self.commands))
+
     async def ready(self) -> None:
         """Wait until the api says that nothing is missing."""
 
@@ -117,7 +126,7 @@ class Service:
 
     async def get(self, path: str) -> dict[str, object]:
         """The JSON at a path; empty while the api does not answer."""
-        for command in (self.worker, self.api):
+        for command in self.commands:
             command.require_alive()
         try:
             answer: dict[str, object] = (await self.client.get(path)).json()

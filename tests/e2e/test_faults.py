@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import FAST_SESSION
-from ledger import NAMES, judge_events, read_log
+from ledger import judge_events, read_log
 from processes import PROJECT_FILE, ROOT, environment, until
 
 from cli.services.ports import free_port
@@ -21,43 +21,35 @@ from cli.services.valkey import EmbeddedValkey
 from tidemill.topics import EVENTS
 
 
-async def test_a_broker_that_comes_late_is_waited_for(tmp_path, make, publish, books, traffic):
+async def test_a_broker_that_comes_late_is_waited_for(tmp_path, make, publish, meet):
     """Worker and api say that they wait, and start once the broker answers."""
     publish()
     port = free_port()
     with EmbeddedValkey(tmp_path / "valkey", free_port()) as store:
         service = make(f"127.0.0.1:{port}", store.url, **FAST_SESSION)
-        service.worker.start()
-        service.api.start()
-        await asyncio.gather(*(c.says("waiting for the broker") for c in _both(service)))
+        for command in service.commands:
+            command.start()
+        await asyncio.gather(*(c.says("waiting for the broker") for c in service.commands))
         with EmbeddedBroker(tmp_path / "broker", port):
             await service.ready()
-            client = await traffic(service)
+            ledger, client = await meet(service)
             await client.some_events(20)
-            await books(service).drained(client.sent)
-            assert [0, 0] == await asyncio.gather(*(c.stop() for c in _both(service)))
+            await ledger.drained(client.sent)
+            assert [0, 0] == await service.stop()
 
 
 async def test_processes_that_wait_for_the_broker_can_be_stopped(tmp_path, make):
     """SIGTERM ends them at once, although the broker never came."""
     service = make(f"127.0.0.1:{free_port()}", f"redis://127.0.0.1:{free_port()}/0")
-    for command in _both(service):
+    for command in service.commands:
         command.start()
-    await asyncio.gather(*(c.says("waiting for the broker") for c in _both(service)))
-    codes = await asyncio.gather(*(c.stop() for c in _both(service)))
-    assert [-signal.SIGTERM, -signal.SIGTERM] == codes
+    await asyncio.gather(*(c.says("waiting for the broker") for c in service.commands))
+    assert [-signal.SIGTERM, -signal.SIGTERM] == await service.stop()
 
 
-async def test_a_store_that_stalls_degrades_answers_and_loses_nothing(
-    embedded, make, publish, books, traffic
-):
-    """While Valkey hangs the api answers without windows and the worker waits; then all is made up."""
-    publish()
-    service = make(embedded.kafka, embedded.redis, **FAST_SESSION)
-    for command in _both(service):
-        command.start()
-    await service.ready()
-    ledger, client = books(service), await traffic(service)
+async def test_a_store_that_stalls_degrades_answers_and_loses_nothing(embedded, start):
+    """While Valkey hangs the api answers without windows, the worker waits; then all is made up."""
+    service, ledger, client = await start(embedded.kafka, embedded.redis, **FAST_SESSION)
     await client.some_events(40)
     await ledger.drained(client.sent)
 
@@ -73,15 +65,10 @@ async def test_a_store_that_stalls_degrades_answers_and_loses_nothing(
     await _check_recovery(service, ledger, client)
 
 
-async def test_a_store_that_restarts_is_found_again(tmp_path, embedded, make, publish, books, traffic):
+async def test_a_store_that_restarts_is_found_again(tmp_path, embedded, start):
     """Valkey goes away and comes back with its data: the work goes on where it was."""
-    publish()
     with EmbeddedValkey(tmp_path / "valkey", free_port()) as store:
-        service = make(embedded.kafka, store.url, **FAST_SESSION)
-        for command in _both(service):
-            command.start()
-        await service.ready()
-        ledger, client = books(service), await traffic(service)
+        service, ledger, client = await start(embedded.kafka, store.url, **FAST_SESSION)
         await client.some_events(40)
         await ledger.drained(client.sent)
         port = store.port
@@ -104,9 +91,7 @@ async def test_a_worker_that_waits_for_the_store_can_be_stopped(embedded, make):
     assert 0 == await service.worker.stop()
 
 
-@pytest.mark.parametrize(
-    ("command", "option"), [("api", "--port"), ("worker", "--metrics-port")]
-)
+@pytest.mark.parametrize(("command", "option"), [("api", "--port"), ("worker", "--metrics-port")])
 def test_a_port_in_use_is_named(tmp_path, embedded, command, option):
     """The process ends at once with one line that names the port."""
     with socket.socket() as taken:
@@ -130,9 +115,10 @@ def test_missing_addresses_are_named(tmp_path):
 
 GOOD = PROJECT_FILE.read_text()
 MISTAKES = {
-    "import error": (GOOD + "\nimport no_such_module\n", "import", "no_such_module", "code that runs"),
-    "syntax error": (GOOD + "\ndef broken(:\n", "import", "SyntaxError", "code that runs"),
-    "two projects": (GOOD + "\nfrom dataclasses import replace\nother = replace(project, name='second')\n",
+    "import error": (GOOD + "import no_such_module\n",
+                     "import", "no_such_module", "code that runs"),
+    "syntax error": (GOOD + "def broken(:\n", "import", "SyntaxError", "code that runs"),
+    "two projects": (GOOD + "import dataclasses as d\nother = d.replace(project, name='second')\n",
                      "project", "ferries, second", "exactly one Project"),
     "no project": ("x = 1\n", "project", "none", "exactly one Project"),
     "unknown field": (GOOD.replace("of=sailed.delay", "of=sailed.dely"), "", "dely", "delay"),
@@ -179,10 +165,6 @@ def _run(*arguments: str, told: dict[str, str]) -> tuple[int, str]:
     return ended.returncode, ended.stdout + ended.stderr
 
 
-def _both(service):
-    return service.worker, service.api
-
-
 def _listener(port: int) -> int:
     """The process id of the Valkey that was started with this port."""
     for folder in Path("/proc").iterdir():
@@ -212,5 +194,4 @@ async def _check_recovery(service, ledger, client):
     assert bad == counted["dead_letters"]
     applied = (await ledger.fences("updates"))["events_applied"]
     assert counted["events_accepted"] == applied == sum(len(events) for events in good.values())
-    assert NAMES.project == (await service.get("/v1/status"))["project"]
-    assert [0, 0] == await asyncio.gather(*(c.stop() for c in _both(service)))
+    assert [0, 0] == await service.stop()

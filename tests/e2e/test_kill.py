@@ -18,23 +18,14 @@ KILLS = int(os.environ.get("TIDEMILL_TEST_KILLS", "3"))
 RECOVERY_SECONDS = 90.0
 
 
-@pytest.mark.parametrize(
-    "broker", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)]
-)
-async def test_kills_lose_nothing_and_repeat_nothing(
-    broker, request, make, publish, books, traffic
-):
+@pytest.mark.parametrize("broker", ["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+async def test_kills_lose_nothing_and_repeat_nothing(broker, request, start):
     """Worker and api die by SIGKILL while events, scores and labels flow; every book agrees."""
     rng = random.Random(20)
-    publish()
     endpoints = request.getfixturevalue("embedded" if broker == "embedded" else "on_kafka")
     # Apache Kafka refuses sessions below 6 s.
     session = FAST_SESSION if broker == "embedded" else {}
-    service = make(endpoints.kafka, endpoints.redis, **session)
-    service.worker.start()
-    service.api.start()
-    await service.ready()
-    ledger, client = books(service), await traffic(service, seed=20)
+    service, ledger, client = await start(endpoints.kafka, endpoints.redis, 20, **session)
 
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -49,16 +40,9 @@ async def test_kills_lose_nothing_and_repeat_nothing(
 
 
 @pytest.mark.kafka
-async def test_a_killed_broker_stops_the_work_and_loses_nothing(
-    kafka, valkey, make, publish, books, traffic
-):
-    """Kafka dies by SIGKILL: worker and api say that they wait, go on after it, and all is there."""
-    publish()
-    service = make(kafka.address, valkey.url)
-    service.worker.start()
-    service.api.start()
-    await service.ready()
-    ledger, client = books(service), await traffic(service, seed=21)
+async def test_a_killed_broker_stops_the_work_and_loses_nothing(kafka, valkey, start):
+    """Kafka dies by SIGKILL: worker and api say so, wait, and go on; nothing is lost."""
+    service, ledger, client = await start(kafka.address, valkey.url, 21)
 
     stopping = asyncio.Event()
     async with asyncio.TaskGroup() as group:
@@ -66,6 +50,7 @@ async def test_a_killed_broker_stops_the_work_and_loses_nothing(
         await until("examples are learned", lambda: _learned(ledger), RECOVERY_SECONDS)
         os.kill(kafka.pid, 9)
         await until("the api says that the broker is gone", lambda: _lacks(service, "broker"))
+        await service.worker.says("Unable connect to node")
         kafka.stop()
         kafka.start()
         await service.ready()
@@ -132,10 +117,12 @@ async def _check_books(service, ledger, client):
     await until("the status counts the log", counted, good=lambda found: found == wanted)
     assert [] == await ledger.windows_differ(good)
 
-    print(f"events {wanted}; {await ledger.totals()}; worker starts {service.worker.starts}, "
-          f"api starts {service.api.starts}; answers other than 200 {dict(client.refused)}")
+    print(
+        f"events {wanted}; {await ledger.totals()}; worker starts {service.worker.starts}, "
+        f"api starts {service.api.starts}; answers other than 200 {dict(client.refused)}"
+    )
 
-    assert [0, 0] == await asyncio.gather(service.worker.stop(), service.api.stop())
+    assert [0, 0] == await service.stop()
     assert [] == ledger.archive_differs(EVENTS, places(archivable(events)))
     for kind in (PREDICTIONS, EXAMPLES):
         assert [] == ledger.archive_differs(kind, places(await read_log(service.kafka, kind)))

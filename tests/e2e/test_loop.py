@@ -19,15 +19,10 @@ from tidemill.wire import Announcement, BadCaseFound, Prediction, decode
 
 
 async def test_an_event_becomes_a_feature_a_score_an_example_and_a_better_model(
-    embedded, make, publish, books, traffic
+    embedded, publish, start
 ):
-    """One pass from event to adopted weights; a stop in between loses nothing; a release swaps in."""
-    publish()
-    service = make(embedded.kafka, embedded.redis, **FAST_SESSION)
-    service.worker.start()
-    service.api.start()
-    await service.ready()
-    ledger, client = books(service), await traffic(service)
+    """From event to adopted weights; a stop in between loses nothing; a release swaps in."""
+    service, ledger, client = await start(embedded.kafka, embedded.redis, **FAST_SESSION)
 
     await client.some_events(240)
     await ledger.drained(client.sent)
@@ -40,10 +35,10 @@ async def test_an_event_becomes_a_feature_a_score_an_example_and_a_better_model(
     await _check_bad_cases(service, answers)
 
     # A clean stop: both end by themselves; what is sent meanwhile is taken up by the next worker.
-    assert [0, 0] == await asyncio.gather(service.worker.stop(), service.api.stop())
+    assert [0, 0] == await service.stop()
     await client.some_events(120)
-    service.worker.start()
-    service.api.start()
+    for command in service.commands:
+        command.start()
     await service.ready()
     await ledger.drained(client.sent)
     again = [await client.score() for _ in range(10)]
@@ -141,7 +136,7 @@ async def _check_books(service, ledger, client):
     assert (50, 50, 50, 50) == (
         totals.joined, totals.examples_in_log, totals.sequences, totals.learned,
     )  # fmt: skip
-    assert [0, 0] == await asyncio.gather(service.worker.stop(), service.api.stop())
+    assert [0, 0] == await service.stop()
     events = await read_log(service.kafka, EVENTS, client.sent[EVENTS])
     assert [] == ledger.archive_differs(EVENTS, places(archivable(events)))
     for kind in (PREDICTIONS, EXAMPLES):

@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 from aiokafka import AIOKafkaProducer
-
 from ledger import NAMES
 from processes import Service, until
+
 from tidemill.topics import EVENTS, LABELS
 
 START_MS = 1_700_000_000_000
@@ -34,7 +34,7 @@ class Traffic:
         await self._send(EVENTS, data, key)
 
     async def some_events(self, count: int) -> None:
-        """Events of both kinds; every 40th cannot be used: no JSON, an unknown name, a repeated id."""
+        """Events of both kinds; every 40th is no JSON, unknown or a repeated id."""
         await asyncio.gather(*(self.event(*self._next_event()) for _ in range(count)))
 
     async def score(self) -> dict[str, Any]:
