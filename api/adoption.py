@@ -139,22 +139,27 @@ class Adoption:
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self._wake.wait()
             self._wake.clear()
-            try:
-                await self.adopt_newest()
-            except StoreUnavailable as error:
-                _LOG.warning("snapshot_unavailable", error=str(error))
-                await self._adopt_release()
+            if not await self.adopt_newest():
                 await asyncio.sleep(_RETRY_SECONDS)
                 self._wake.set()
 
-    async def adopt_newest(self) -> None:
-        """Serve the newest snapshot; without one, the newest release. Raises StoreUnavailable."""
+    async def adopt_newest(self) -> bool:
+        """Serve the newest snapshot; without one, the newest release; False: the store is away."""
+        try:
+            await self._look_into_store()
+        except StoreUnavailable as error:
+            _LOG.warning("snapshot_unavailable", error=str(error))
+            await self._adopt_release()
+            return False
+        await self._adopt_release()
+        self._observe_labels()
+        return True
+
+    async def _look_into_store(self) -> None:
         data = await self._source.read_snapshot()
         if data is not None and data != self._seen:
             self._seen = data
             await self._adopt_snapshot(data)
-        await self._adopt_release()
-        self._observe_labels()
 
     async def _adopt_snapshot(self, data: bytes) -> None:
         announced = {(a.release, a.snapshot): a.sha256 for a in self._pending}
@@ -168,8 +173,8 @@ class Adoption:
         self._exchange(snapshot.release, snapshot.number, snapshot.examples, head)
 
     async def _adopt_release(self) -> None:
-        """Only while nothing is served: a later release comes through the learner, caught up."""
-        if self._slot.current is not None:
+        """Only while the prior is served: a later release comes through the learner, caught up."""
+        if not self._slot.current.is_prior:
             return
         name = await asyncio.to_thread(self._source.registry.newest)
         if name is None:
@@ -192,7 +197,7 @@ class Adoption:
     def _observe_labels(self) -> None:
         """Record label to served weights for the labels of announced snapshots up to the served."""
         served = self._slot.current
-        if served is None:
+        if served.is_prior:
             return
         waiting = list(self._pending)
         self._pending.clear()

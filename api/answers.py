@@ -18,7 +18,8 @@ class Answer(msgspec.Struct, frozen=True):
     """One score: a probability, what computed it and how fresh its features were.
 
     `feature_ages_ms` says per entity how long before the request its newest event lies, null for
-    one never seen; `degraded` names what was missing: `features` when the store did not answer.
+    one never seen; `degraded` names what was missing: `features` when the store did not answer,
+    `model` before the first release, when every score is the prior 0.5.
     """
 
     prediction_id: str

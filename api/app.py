@@ -66,10 +66,11 @@ def _add_probes(app: FastAPI, service: ScoringService) -> None:
     async def healthz() -> Response:
         return _json(b'{"alive":true}')
 
-    @app.get("/readyz", summary="Is a model loaded, do store and broker answer?")
+    @app.get("/readyz", summary="Do store and broker answer, and which release scores?")
     async def readyz() -> Response:
         missing = await service.readiness()
-        body = msgspec.json.encode({"ready": not missing, "missing": missing})
+        release = service.slot.current.release
+        body = msgspec.json.encode({"ready": not missing, "missing": missing, "model": release})
         return _json(body, 503 if missing else 200)
 
 

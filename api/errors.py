@@ -57,12 +57,6 @@ def refuse_body(found: str, limit_bytes: int) -> Refused:
     return Refused(413, Problem("body_too_large", "body", found, f"at most {limit_bytes} bytes"))
 
 
-def refuse_without_model() -> Refused:
-    """Nothing to score with yet: 503."""
-    allowed = "a published release (tidemill retrain) or a learner's snapshot"
-    return Refused(503, Problem("no_model", "model", "none loaded", allowed))
-
-
 def refuse_full_queue(waiting: int, capacity: int) -> Refused:
     """The broker is behind and another prediction could be lost: 503."""
     found = f"{waiting} waiting for the broker"

@@ -7,7 +7,7 @@ import asyncio
 import msgspec
 
 from api.errors import refuse_without_broker
-from features.decoding import check_time, input_error
+from features.decoding import check_time, label_error
 from tidemill import topics
 from tidemill.bus import Producer
 from tidemill.clock import Clock
@@ -35,7 +35,7 @@ class LabelInbox:
         try:
             decoded: LabelEvent | list[LabelEvent] = self._decoder.decode(body)
         except msgspec.DecodeError as error:
-            raise input_error(error) from None
+            raise label_error(error) from None
         except UnicodeDecodeError as error:
             raise InputError("malformed", "body", str(error), "UTF-8") from None
         if isinstance(decoded, LabelEvent):

@@ -47,10 +47,8 @@ class ApiCollector(Collector):
         yield _counter("tidemill_swaps_refused_total", {(): m.swaps_refused})
         yield _gauge("tidemill_prediction_queue_depth", {(): self._queue_depth()})
         model = self._slot.current
-        served: dict[tuple[str, ...], int] = {}
-        if model is not None:
-            served[model.release, str(model.snapshot)] = 1
-        yield _gauge("tidemill_model_info", served)
+        yield _gauge("tidemill_model_info", {(model.release,): 1})
+        yield _gauge("tidemill_model_snapshot", {(): model.snapshot})
 
 
 def registry_of(collector: ApiCollector) -> CollectorRegistry:

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from learners.tree_head import TreeHead
+from learners.prior import PRIOR, Prior
+
+
+class Head(Protocol):
+    """What scores requests."""
+
+    def predict_both(
+        self, vectors: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Scores and the frozen release's, each (rows,), for vectors (rows, features)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,25 +27,31 @@ class ServedModel:
 
     release: str
     snapshot: int
-    head: TreeHead
+    head: Head
     schema: str
     examples: int
     adopted_ms: int
+
+    @property
+    def is_prior(self) -> bool:
+        """True while there is no model: every score is the prior's."""
+        return self.release == PRIOR
 
 
 class ModelSlot:
     """Holds the model that answers; readers take `current` once per group of requests.
 
-    `recent` float32 (requests, features): the newest vectors scored, to try new models on.
+    It begins with the prior. `recent` float32 (requests, features): the newest vectors scored, to
+    try new models on.
     """
 
     __slots__ = ("current", "recent")
 
-    def __init__(self) -> None:
-        self.current: ServedModel | None = None
+    def __init__(self, schema: str, now_ms: int) -> None:
+        self.current = ServedModel(PRIOR, 0, Prior(), schema, 0, now_ms)
         self.recent: NDArray[np.float32] | None = None
 
     def adopt(self, model: ServedModel) -> bool:
         """Serve this model from the next group on; True when its release is another than before."""
         before, self.current = self.current, model
-        return before is None or before.release != model.release
+        return before.release != model.release

@@ -19,7 +19,7 @@ _REFUSALS = {
     "400": "the body is not JSON",
     "413": "the body is too large",
     "422": "a field cannot be used",
-    "503": "no model yet, or the broker is behind; try again after Retry-After seconds",
+    "503": "the broker is behind; try again after Retry-After seconds",
 }
 Json = dict[str, Any]
 

@@ -12,7 +12,6 @@ from typing import Any
 import structlog
 
 from api.answers import Answer, ModelVersion, new_prediction_ids
-from api.errors import refuse_without_model
 from api.measurements import Measurements
 from api.model import ModelSlot, ServedModel
 from api.prediction_log import PredictionLog
@@ -61,10 +60,8 @@ class Scorer:
     async def score(self, requests: Sequence[Any]) -> list[Answer]:
         """The answers in the order of the requests.
 
-        Raises Refused (503) without a model or with a full prediction queue; then none is scored.
+        Raises Refused (503) with a full prediction queue; then none is scored.
         """
-        if self._slot.current is None:
-            raise refuse_without_model()
         self._log.reserve(len(requests))
         if len(requests) <= ROWS_AT_ONCE:
             return await self._enter(requests)
@@ -138,8 +135,8 @@ class Scorer:
         self, requests: Sequence[Any], vectors: Vectors, degraded: tuple[str, ...]
     ) -> tuple[list[Answer], list[Prediction]]:
         model = self._slot.current
-        if model is None:
-            raise refuse_without_model()
+        if model.is_prior:
+            degraded = (*degraded, "model")
         started = perf_counter()
         scores, baselines = model.head.predict_both(vectors.matrix)
         self._measurements.stage_seconds["model"].add(perf_counter() - started)

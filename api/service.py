@@ -40,7 +40,7 @@ class ScoringService:
         project = plan.project
         self.project, self.settings, self.clock, self.ports = project, settings, clock, ports
         self.measurements = Measurements()
-        self.slot = ModelSlot()
+        self.slot = ModelSlot(plan.schema.hash, clock.now_ms())
         rules = ScoringRules(project, self.measurements, clock)
         self.log = PredictionLog(ports.producer, rules, settings.prediction_queue)
         self._decoder = RequestDecoder(project, clock, settings.clock_skew_ms)
@@ -61,7 +61,11 @@ class ScoringService:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Adopt, log and tick inside the block; at its end the last prediction is sent."""
+        """Adopt, log and tick inside the block; at its end the last prediction is sent.
+
+        The newest model is adopted first, so that the prior answers only where there is none.
+        """
+        await self.adoption.adopt_newest()
         sending = asyncio.create_task(self.log.run(), name="prediction log")
         others = [
             asyncio.create_task(self.adoption.run(), name="adoption"),
@@ -103,13 +107,12 @@ class ScoringService:
         return self._encode(await self._labels.accept(self._labels.decode(body)))
 
     async def readiness(self) -> dict[str, str]:
-        """What is not ready, with the reason; empty when model, store and broker are."""
-        missing = {} if self.slot.current else {"model": "none loaded"}
+        """What does not answer, with the reason; empty when store and broker do."""
         found = await asyncio.gather(
             _probe(self.ports.check_store()), _probe(self.ports.check_broker())
         )
         reasons = zip(("store", "broker"), found, strict=True)
-        return missing | {name: reason for name, reason in reasons if reason}
+        return {name: reason for name, reason in reasons if reason}
 
     async def status(self) -> bytes:
         """The console's JSON."""

@@ -30,13 +30,13 @@ async def worker_status(ports: Ports) -> tuple[dict[str, Any], list[Any]]:
         return dict(_UNKNOWN_WORKER), []
 
 
-def model_status(model: ServedModel | None, measurements: Measurements) -> dict[str, Any]:
+def model_status(model: ServedModel, measurements: Measurements) -> dict[str, Any]:
     """The model being served; `swaps` are changes of the release, oldest first."""
     return {
-        "release": model and model.release,
-        "snapshot": model and model.snapshot,
-        "examples": model and model.examples,
-        "adopted_ms": model and model.adopted_ms,
+        "release": model.release,
+        "snapshot": model.snapshot,
+        "examples": model.examples,
+        "adopted_ms": model.adopted_ms,
         "swaps": measurements.release_changes,
     }
 

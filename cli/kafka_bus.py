@@ -14,7 +14,7 @@ from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError
 from aiokafka.partitioner import murmur2
 
 from tidemill.bus import Assigned, Message, Revoked
-from tidemill.errors import BusUnavailable
+from tidemill.errors import BusUnavailable, LogLost
 from tidemill.topics import ALL, EVENTS, LABELS, MODELS, Names
 from tidemill.wire import Announcement, decode
 
@@ -35,7 +35,7 @@ class KafkaProducer:
         records: Sequence[tuple[bytes | None, bytes]],
         partition: int | None = None,
     ) -> Mapping[int, int]:
-        """One batch at a time and partition, so that a failure never leaves a gap before what follows."""
+        """One batch at a time and partition: a failure never leaves a gap before what follows."""
         topic = self._names.topic(kind)
         chosen: dict[int, list[tuple[bytes | None, bytes]]] = {}
         for record in records:
@@ -68,7 +68,7 @@ class KafkaProducer:
         return int((await sent).offset) + int(batch.record_count())
 
     def _partition(self, kind: str, key: bytes | None) -> int:
-        """Where every Kafka client would put the key; a record without one goes to the first partition."""
+        """Where every Kafka client would put the key; without one, in the first partition."""
         partitions = self._names.partitions_of(kind)
         return 0 if key is None or partitions == 1 else (murmur2(key) & 0x7FFFFFFF) % partitions
 
@@ -85,9 +85,12 @@ class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.lose(revoked)
 
     async def on_partitions_assigned(self, assigned: Sequence[aiokafka.TopicPartition]) -> None:
-        for partition in sorted({each.partition for each in assigned}):
-            for kind, offset in (await self._assigned(partition)).items():
-                self._consumer.seek(kind, partition, offset)
+        offsets = {
+            (kind, partition): offset
+            for partition in sorted({each.partition for each in assigned})
+            for kind, offset in (await self._assigned(partition)).items()
+        }
+        await self._consumer.begin(offsets)
 
 
 class KafkaConsumer:
@@ -97,6 +100,7 @@ class KafkaConsumer:
         self._names, self._kinds, self._options = names, kinds, options
         self._client: aiokafka.AIOKafkaConsumer | None = None
         self._next: dict[aiokafka.TopicPartition, int] = {}
+        self._lost: LogLost | None = None
 
     async def start(self, assigned: Assigned, revoked: Revoked) -> None:
         """Join the group; offsets are the step's own, so nothing is ever committed to Kafka."""
@@ -118,6 +122,8 @@ class KafkaConsumer:
     async def poll(self, wait_ms: int, limit: int) -> dict[tuple[str, int], Sequence[Message]]:
         """What has been fetched, or what comes within `wait_ms`."""
         assert self._client is not None
+        if self._lost is not None:
+            raise self._lost
         try:
             polled = await self._client.getmany(timeout_ms=wait_ms, max_records=limit)
         except KafkaError as error:
@@ -145,6 +151,28 @@ class KafkaConsumer:
         """Return no more records of partitions that were revoked."""
         for place in places:
             self._next.pop(place, None)
+
+    async def begin(self, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Read (kind, partition) from its offset, unless the broker has lost that log.
+
+        The client only logs what is raised in its callback, so the next `poll` raises LogLost.
+        """
+        assert self._client is not None
+        read_before = {
+            aiokafka.TopicPartition(self._names.topic(kind), partition): offset
+            for (kind, partition), offset in offsets.items()
+            if offset > 0
+        }
+        places = [place for place in read_before if place in self._client.assignment()]
+        try:
+            ends = await self._client.end_offsets(places) if places else {}
+        except KafkaError:
+            ends = {}  # A broker that went away is noticed by `poll`; reading must go on after it.
+        for place, end in ends.items():
+            if end == 0:  # The embedded broker answers too low an end, but 0 only for an empty log.
+                self._lost = LogLost(place.topic, place.partition, read_before[place])
+        for (kind, partition), offset in offsets.items():
+            self.seek(kind, partition, offset)
 
     def seek(self, kind: str, partition: int, offset: int) -> None:
         """Read on from an explicit offset."""

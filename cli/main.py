@@ -153,7 +153,10 @@ def _in_words(found: dict[str, Any]) -> str:
 
 @app.command()
 def services() -> None:
-    """Run the embedded store and broker until Ctrl-C, and print how to use them."""
+    """Run the embedded store and broker until Ctrl-C, and print how to use them.
+
+    The broker forgets its log when it stops; a run that archived needs a new TIDEMILL_HOME.
+    """
     with _errors_as_exit_codes():
         from cli.services.embedded import Endpoints, run_services
 

@@ -177,6 +177,13 @@ def read_examples(
     return read_archive(home, project, EXAMPLES, from_ms, to_ms)
 
 
+def continues_a_log(home: Path) -> bool:
+    """True when any project's archive has read from a topic and goes on from its offset."""
+    commits = (home / "archive").glob("project=*/_commits/*.json")
+    live = (path for path in commits if not path.stem.endswith(f"-{BACKFILL}"))
+    return any(_committed(path)["next_offset"] > 0 for path in live)
+
+
 def predictions_table(
     predictions: Sequence[Prediction], partition: int, offsets: Sequence[int]
 ) -> pa.Table:

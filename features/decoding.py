@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args, get_type_hints
 
 import msgspec
 
@@ -18,9 +18,13 @@ from tidemill.wire import LabelEvent
 LARGEST_WHOLE = 2**53
 Whole = Annotated[int, msgspec.Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Time = int | Annotated[datetime, msgspec.Meta(tz=True)]
+LABEL_VALUES = " or ".join(map(str, get_args(get_type_hints(LabelEvent)["value"])))
 TIME_ALLOWED = "milliseconds since 1970 (integer) or ISO 8601 with an offset"
 _EXPECTED = re.compile(r"Expected `(?P<allowed>[^`]+)`, got `(?P<found>[^`]+)`")
-_LIMIT = re.compile(r"Expected `int` (?P<allowed>[<>]= -?\d+)")
+_LIMIT = re.compile(r"Expected `int` [<>]= ")
+_OUT_OF_RANGE = "a number out of range"
+_WHOLE_ALLOWED = f"an integer from -{LARGEST_WHOLE} to {LARGEST_WHOLE}"
+_ENUM = re.compile(r"Invalid enum value (?P<found>.+)")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`")
 _NAMED = re.compile(r"(?P<what>missing required field|contains unknown field) `(?P<field>[^`]+)`")
 
@@ -40,11 +44,22 @@ def input_error(error: msgspec.DecodeError) -> InputError:
     if expected := _EXPECTED.search(text):
         allowed = TIME_ALLOWED if path.endswith("time") else expected["allowed"]
         return InputError("wrong_type", path or "body", expected["found"], allowed)
-    if limit := _LIMIT.search(text):
-        return InputError("invalid_value", path, "a number out of range", limit["allowed"])
+    if _LIMIT.search(text):
+        return InputError("invalid_value", path, _OUT_OF_RANGE, _WHOLE_ALLOWED)
     if path.endswith("time"):
         return InputError("invalid_value", path, text, TIME_ALLOWED)
-    return InputError("invalid_value", path or "body", text, "a declared value")
+    if text == "Number out of range":
+        return InputError("invalid_value", path, _OUT_OF_RANGE, "a number that float64 can hold")
+    found = enum["found"] if (enum := _ENUM.search(text)) else text
+    return InputError("invalid_value", path or "body", found, "a declared value")
+
+
+def label_error(error: msgspec.DecodeError) -> InputError:
+    """`input_error` for a label, or a list of them: its value is one of a few."""
+    found = input_error(error)
+    if found.field.endswith("value") and found.cause in ("wrong_type", "invalid_value"):
+        return InputError(found.cause, found.field, found.found, LABEL_VALUES)
+    return found
 
 
 def milliseconds(time: int | datetime) -> int:
@@ -181,7 +196,7 @@ def decode_label(body: bytes, latest_ms: int) -> LabelEvent:
     try:
         label: LabelEvent = _decode(_LABEL, body)
     except msgspec.DecodeError as error:
-        raise input_error(error) from None
+        raise label_error(error) from None
     check_time(label.time, latest_ms)
     return label
 

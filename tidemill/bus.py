@@ -65,7 +65,11 @@ class Consumer(Protocol):
         ...
 
     async def poll(self, wait_ms: int, limit: int) -> dict[tuple[str, int], Sequence[Message]]:
-        """At most `limit` records by (kind, partition); empty after `wait_ms` without any."""
+        """At most `limit` records by (kind, partition); empty after `wait_ms` without any.
+
+        Raises BusUnavailable, and LogLost when a partition was assigned whose log is empty although
+        it is to be read from a later offset.
+        """
         ...
 
     def seek(self, kind: str, partition: int, offset: int) -> None:

@@ -10,6 +10,7 @@
     ├── FencedError           a write by a process that no longer owns the partition
     ├── StoreUnavailable      the feature store did not answer
     ├── BusUnavailable        the broker did not answer
+    ├── LogLost               the broker has no record of a partition that was read before
     ├── ServiceError          an embedded service could not run
     ├── LockedError           another process holds the lock
     └── GateRefused           a trained model is not good enough to publish
@@ -66,6 +67,24 @@ class StoreUnavailable(TidemillError):
 
 class BusUnavailable(TidemillError):
     """The Kafka broker did not answer; trying again may help."""
+
+
+class LogLost(TidemillError):
+    """The broker's log of a partition is empty, and yet `processed` records of it were processed.
+
+    Reading on would drop every new record up to that offset as one seen before.
+    """
+
+    def __init__(self, topic: str, partition: int, processed: int) -> None:
+        self.topic, self.partition, self.processed = topic, partition, processed
+        super().__init__(topic, partition, processed)
+
+    def __str__(self) -> str:
+        return (
+            f"topic {self.topic}, partition {self.partition}: found no record, and yet all before "
+            f"offset {self.processed} are processed; allowed: a log that goes on from there. The "
+            "broker has lost its log: begin with an empty store and a new TIDEMILL_HOME"
+        )
 
 
 class ServiceError(TidemillError):

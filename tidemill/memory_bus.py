@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tidemill.bus import Assigned, Revoked
 from tidemill.clock import Clock
-from tidemill.errors import BusUnavailable
+from tidemill.errors import BusUnavailable, LogLost
 from tidemill.topics import ALL, MODELS, Names
 from tidemill.wire import Announcement, decode
 
@@ -29,6 +29,8 @@ class MemoryBus:
 
     def __init__(self, names: Names, clock: Clock) -> None:
         self.reachable = True
+        self.room: int | None = None
+        """So many records more, and the bus is not reachable any more; None: it does not break."""
         self._names, self._clock = names, clock
         self._logs: dict[tuple[str, int], list[MemoryMessage]] = {
             (kind, partition): [] for kind in ALL for partition in range(names.partitions_of(kind))
@@ -56,6 +58,10 @@ class MemoryBus:
     def log(self, kind: str, partition: int = 0) -> Sequence[MemoryMessage]:
         """Every record of a partition."""
         return self._logs[kind, partition]
+
+    def topic(self, kind: str) -> str:
+        """The topic of this kind."""
+        return self._names.topic(kind)
 
     def has(self, kind: str, partition: int) -> bool:
         """True when the topic has this partition."""
@@ -93,6 +99,13 @@ class MemoryBus:
         except TimeoutError:
             return
 
+    def take_room(self) -> None:
+        """Let one more record in, or raise BusUnavailable."""
+        if self.room is not None:
+            self.reachable = self.room > 0
+            self.room = self.room - 1 if self.reachable else None
+        self.check()
+
     def check(self) -> None:
         """Raise BusUnavailable unless the bus is reachable."""
         if not self.reachable:
@@ -111,11 +124,11 @@ class MemoryProducer:
         records: Sequence[tuple[bytes | None, bytes]],
         partition: int | None = None,
     ) -> Mapping[int, int]:
-        """Append all or none."""
+        """Append all, or the first of them when the bus breaks in between."""
         await asyncio.sleep(0)  # as a network does, let others run first
-        self._bus.check()
         ends: dict[int, int] = {}
         for key, value in records:
+            self._bus.take_room()
             place, offset = self._bus.place(kind, key, partition)
             ends[place] = offset + 1
             self._bus.append(kind, value, key, place)
@@ -133,6 +146,7 @@ class MemoryConsumer:
         self._next: dict[tuple[str, int], int] = {}
         self._assigned: Assigned | None = None
         self._revoked: Revoked | None = None
+        self._lost: LogLost | None = None
 
     async def start(self, assigned: Assigned, revoked: Revoked) -> None:
         """Join the group, and have the partitions when this returns."""
@@ -144,6 +158,8 @@ class MemoryConsumer:
         self, wait_ms: int, limit: int
     ) -> dict[tuple[str, int], Sequence[MemoryMessage]]:
         """At most `limit` records; nothing while the bus is not reachable."""
+        if self._lost is not None:
+            raise self._lost
         if not (found := self._fetch(limit)):
             await self._bus.wait(wait_ms)
             found = self._fetch(limit)
@@ -169,7 +185,11 @@ class MemoryConsumer:
         assert self._assigned is not None
         for partition in partitions:
             for kind, offset in (await self._assigned(partition)).items():
-                if self._bus.has(kind, partition):
+                if not self._bus.has(kind, partition):
+                    continue
+                if offset > 0 and not self._bus.log(kind, partition):
+                    self._lost = LogLost(self._bus.topic(kind), partition, offset)
+                else:
                     self._next[kind, partition] = offset
 
     async def revoke(self) -> None:

@@ -49,9 +49,7 @@ class Backfill:
         for entity, key, blob in self.replayer.blobs():
             yield names.blob(names.entity_partition(key), entity, key), blob
 
-    def archive(
-        self, home: Path, chosen: NDArray[np.int64], vectors: NDArray[np.float32]
-    ) -> int:
+    def archive(self, home: Path, chosen: NDArray[np.int64], vectors: NDArray[np.float32]) -> int:
         """Write the examples whose label was known at the start; returns how many there are."""
         labels = self._history.labels
         place = {key: at for at, key in enumerate(labels["key"].tolist())}
@@ -81,5 +79,6 @@ class Backfill:
         }  # fmt: skip
         schema = ARCHIVE_SCHEMAS[EXAMPLES]
         return pa.table(
-            [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema], schema=schema
+            [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema],
+            schema=schema,
         )

@@ -59,7 +59,9 @@ class _Run:
         return child(name, command(name, str(PROJECT_FILE), *arguments), self.env, self.home)
 
 
-def run_demo(options: DemoOptions, settings: Settings, view_progress: Progress | None = None) -> dict[str, Any]:
+def run_demo(
+    options: DemoOptions, settings: Settings, view_progress: Progress | None = None
+) -> dict[str, Any]:
     """Run it and return the report. Raises TidemillError when a part does not do its work.
 
     `settings` may name external services; the demo keeps its own data under `home`/demo and starts it afresh.
@@ -180,7 +182,10 @@ async def _replay(run: _Run, children: Mapping[str, Child]) -> None:
         stack.enter_context(run.view.live())
         retraining = Retraining(options.retrains_ms, new_retrain, others, progress, watch)
         stack.callback(retraining.stop)
-        async with EventProducer(str(run.settings.kafka), names) as producer, _looking(looks, progress):
+        async with (
+            EventProducer(str(run.settings.kafka), names) as producer,
+            _looking(looks, progress),
+        ):
             connections = Connections(scores, others, producer)
             await Replay(project, run.history, options, connections, progress).run(retraining.after)
             await _drain(others, progress, watch)

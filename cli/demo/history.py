@@ -26,7 +26,17 @@ from tidemill.errors import TidemillError
 LEAD_MS = 60 * MINUTE_MS  # a score is asked for this long before the scheduled departure
 GIVEN_UP_MS = 2 * HOUR_MS  # a flight that has not left by then is known not to leave
 LATE_MINUTES, GIVEN_UP_DELAY, TO_GATE_MINUTES = 15.0, 60.0, 30.0
-SKY = ("temp", "dewp", "humid", "wind_dir", "wind_speed", "wind_gust", "precip", "pressure", "visib")
+SKY = (
+    "temp",
+    "dewp",
+    "humid",
+    "wind_dir",
+    "wind_speed",
+    "wind_gust",
+    "precip",
+    "pressure",
+    "visib",
+)
 
 Columns = Mapping[str, NDArray[Any]]
 
@@ -97,7 +107,9 @@ def read_flights(raw: Columns) -> dict[str, NDArray[Any]]:
     # A diverted flight has no air time: about how long its distance takes.
     aloft = np.where(np.isnan(raw["air_time"]), np.round(20 + raw["distance"] / 7), raw["air_time"])
     landed_at = left_at + (aloft + TO_GATE_MINUTES).astype(np.int64) * MINUTE_MS
-    dates = [f"2013-{int(m):02d}-{int(d):02d}" for m, d in zip(raw["month"], raw["day"], strict=True)]
+    dates = [
+        f"2013-{int(m):02d}-{int(d):02d}" for m, d in zip(raw["month"], raw["day"], strict=True)
+    ]
     keys = [
         f"{date}|{carrier}|{int(number)}|{origin}|{at}"
         for date, carrier, number, origin, at in zip(

@@ -34,9 +34,7 @@ def label_records(columns: Columns) -> list[tuple[str, bytes]]:
 def request_bodies(names: list[str], columns: Columns) -> list[bytes]:
     """Score requests with these fields and their time, as JSON."""
     names = ["time", *names]
-    return [
-        _encode(dict(zip(names, values, strict=True))) for values in _tuples(columns, names)
-    ]
+    return [_encode(dict(zip(names, values, strict=True))) for values in _tuples(columns, names)]
 
 
 def _tuples(columns: Columns, names: list[str]) -> Any:

@@ -63,5 +63,7 @@ def parse_months(text: str) -> tuple[int, int]:
     except ValueError:
         months = (0, 0)
     if not 5 <= months[0] <= months[1] <= 12:
-        raise SettingsError(f"--months: found {text!r}; allowed: 5-6, 5-12 or another range of 5 to 12")
+        raise SettingsError(
+            f"--months: found {text!r}; allowed: 5-6, 5-12 or another range of 5 to 12"
+        )
     return months

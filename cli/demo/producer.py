@@ -65,7 +65,9 @@ class EventProducer:
         batch, count = self._client.create_batch(), 0
         for key, value in records:
             if batch.append(key=key, value=value, timestamp=now_ms) is None:
-                sent.append((await self._client.send_batch(batch, topic, partition=partition), count))
+                sent.append(
+                    (await self._client.send_batch(batch, topic, partition=partition), count)
+                )
                 batch, count = self._client.create_batch(), 0
                 batch.append(key=key, value=value, timestamp=now_ms)
             count += 1

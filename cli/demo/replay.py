@@ -90,7 +90,9 @@ class Replay:
             record
             for name, chosen in step.events.items()
             if chosen.stop > chosen.start
-            for record in event_records(self._events[name], rows(self._history.events[name], chosen))
+            for record in event_records(
+                self._events[name], rows(self._history.events[name], chosen)
+            )
         ]
         self._progress.events_sent += len(records)
         self._ends |= await self._producer.send(EVENTS, records)
@@ -118,7 +120,7 @@ class Replay:
         while not await self._applied(sent):
             if perf_counter() - began > BARRIER_SECONDS:
                 raise ServiceError(f"events were not applied within {BARRIER_SECONDS:g} s: {sent}")
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(max(POLL_SECONDS, self._usual_wait * 0.1))
         waited = perf_counter() - began
         self._progress.barrier_seconds += waited
         self._usual_wait += 0.1 * (min(waited, 0.05) - self._usual_wait)
@@ -138,9 +140,7 @@ class Replay:
         self._progress.latencies_ms += good
         self._progress.scored += len(good)
 
-    async def _post(
-        self, client: HttpClient, path: str, bodies: Sequence[bytes]
-    ) -> list[Reply]:
+    async def _post(self, client: HttpClient, path: str, bodies: Sequence[bytes]) -> list[Reply]:
         """POST all; where processes are killed on purpose, until all are answered."""
         replies = await client.post(path, bodies)
         while self._options.retry:
@@ -149,7 +149,9 @@ class Replay:
                 break
             await asyncio.sleep(RETRY_SECONDS)
             self._progress.repeated += len(again)
-            for at, reply in zip(again, await client.post(path, [bodies[at] for at in again]), strict=True):
+            for at, reply in zip(
+                again, await client.post(path, [bodies[at] for at in again]), strict=True
+            ):
                 replies[at] = reply
         return replies
 

@@ -34,7 +34,9 @@ class Machine:
     exit_codes: Mapping[str, int]
 
 
-def build_report(project: Project, home: Path, progress: Progress, machine: Machine) -> dict[str, Any]:
+def build_report(
+    project: Project, home: Path, progress: Progress, machine: Machine
+) -> dict[str, Any]:
     """Everything `--json` writes. The first release is the frozen one; all quality is of live examples."""
     worker, api = progress.status.get("worker", {}), progress.status.get("api", {})
     counts = worker.get("counts", {})
@@ -61,7 +63,9 @@ def build_report(project: Project, home: Path, progress: Progress, machine: Mach
         "repeated_requests": progress.repeated,
         "failures": progress.failures,
         "bad_cases": counts.get("bad_cases", 0),
-        "scores_per_second_overall": round(progress.scored / max(progress.seconds_overall, 1e-9), 1),
+        "scores_per_second_overall": round(
+            progress.scored / max(progress.seconds_overall, 1e-9), 1
+        ),
         "barrier_seconds": round(progress.barrier_seconds, 1),
         "phase_seconds": {phase.name: phase.seconds for phase in progress.phases},
         "retrains": [asdict(retrain) for retrain in progress.retrains],
@@ -132,10 +136,18 @@ def print_report(report: Mapping[str, Any], console: Console) -> None:
 def _quality_table(report: Mapping[str, Any]) -> Table:
     table = Table("month", "flights", *ROLES, title="AUC / log-loss")
     months: Sequence[tuple[str, Any]] = list(report["months"].items())
-    everything = {"rows": sum(m["rows"] for _, m in months), "auc": report["auc"], "log_loss": report["log_loss"]}
+    everything = {
+        "rows": sum(m["rows"] for _, m in months),
+        "auc": report["auc"],
+        "log_loss": report["log_loss"],
+    }
     for name, found in [*months, ("all", everything)]:
         cells = [_pair(found["auc"][role], found["log_loss"][role]) for role in ROLES]
-        label = name if name == "all" else f"{datetime.fromisoformat(name + '-01').replace(tzinfo=UTC):%B}"
+        label = (
+            name
+            if name == "all"
+            else f"{datetime.fromisoformat(name + '-01').replace(tzinfo=UTC):%B}"
+        )
         table.add_row(label, f"{found['rows']:,}", *cells)
     return table
 

@@ -31,7 +31,12 @@ class Retraining:
         watch: Callable[[], None],
     ) -> None:
         self._due = list(times_ms)
-        self._new_child, self._client, self._progress, self._watch = new_child, client, progress, watch
+        self._new_child, self._client, self._progress, self._watch = (
+            new_child,
+            client,
+            progress,
+            watch,
+        )
         self._child: Child | None = None
         self._current: Retrain | None = None
         self._began = self._ended = 0.0
@@ -79,7 +84,9 @@ class Retraining:
 
     async def _look_for_swap(self) -> None:
         assert self._current is not None
-        status = msgspec.json.decode(require_ok(await self._client.get("/v1/status"), "GET /v1/status"))
+        status = msgspec.json.decode(
+            require_ok(await self._client.get("/v1/status"), "GET /v1/status")
+        )
         if status["model"]["release"] == self._current.release:
             self._current = None
         elif perf_counter() - self._ended > SWAP_SECONDS:

@@ -47,7 +47,9 @@ class View:
         if not self.console.is_terminal:
             yield
             return
-        with Live(self._table(), console=self.console, refresh_per_second=REFRESHES_PER_SECOND) as live:
+        with Live(
+            self._table(), console=self.console, refresh_per_second=REFRESHES_PER_SECOND
+        ) as live:
             self._live = live
             try:
                 yield

@@ -11,6 +11,7 @@ from cli.services.foreground import hold, stop_signals
 from cli.services.server import LocalServer
 from cli.services.tansu import EmbeddedBroker
 from cli.services.valkey import EmbeddedValkey
+from features.archive import continues_a_log
 from tidemill.errors import ServiceError
 
 
@@ -41,7 +42,8 @@ def embedded_services(
 
     The embedded broker forgets its log when it stops, so the store beside it starts empty each
     time: its fences would take the new offsets for applied ones and drop good events. With an
-    external broker the embedded store keeps its data. The opposite mix is refused.
+    external broker the embedded store keeps its data. The opposite mix is refused, and so is an
+    embedded broker beside an archive and releases whose offsets belong to a log that is gone.
 
     Raises LockedError when another process uses the data, ServiceError when one cannot run.
     """
@@ -79,6 +81,12 @@ def _start(
             "TIDEMILL_REDIS is set and TIDEMILL_KAFKA is not: the embedded broker forgets its log "
             "at every start while that store remembers what it applied, so events would be lost; "
             "set both or neither (`tidemill kafka --home DIR` runs a broker that keeps its log)"
+        )
+    if not kafka and continues_a_log(home):
+        raise ServiceError(
+            f"{home / 'archive'}: found records of an earlier log, which the embedded broker forgot "
+            "when it stopped; allowed: none, as new ones would be taken for those. Set TIDEMILL_HOME "
+            "to a new directory (`tidemill kafka --home DIR` runs a broker that keeps its log)"
         )
     if not redis:
         place = home / "valkey" if kafka else home / "embedded" / "valkey"

@@ -54,7 +54,8 @@ function streamText(points) {
 function showServing(status) {
   const model = status.model ?? {};
   put("serving-release", model.release ?? NONE);
-  put("serving-detail", model.release
+  const served = model.release && model.release !== "prior";
+  put("serving-detail", served
     ? `snapshot ${count(model.snapshot)}, ${count(model.examples)} examples, adopted ${ago(model.adopted_ms, status.now_ms)}`
     : "Waiting for the first release");
 }

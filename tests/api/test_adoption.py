@@ -7,14 +7,15 @@ import pytest
 
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
+from tidemill.wire import Announcement
 
 SCORE = "/v1/score"
 
 
-def version(world) -> tuple[str, int] | None:
+def version(world) -> tuple[str, int]:
     """The release and snapshot being served."""
     model = world.service.slot.current
-    return model and (model.release, model.snapshot)
+    return model.release, model.snapshot
 
 
 async def test_without_a_snapshot_the_release_is_served(world):
@@ -22,6 +23,24 @@ async def test_without_a_snapshot_the_release_is_served(world):
     world.release()
     await world.service.adoption.adopt_newest()
     assert ("r0001", 0) == version(world)
+
+
+async def test_the_first_release_follows_the_prior(world, until):
+    """An announced first release is served at once, and is a change of the release."""
+    async with world.service.running():
+        assert ("prior", 0) == version(world)
+        world.release()
+        world.announced.put_nowait(Announcement("release", "head", "r0001", 0, "", 1))
+        await until(lambda: version(world) == ("r0001", 0))
+    changes = world.service.measurements.release_changes
+    assert [("r0001", 0)] == [(change.release, change.snapshot) for change in changes]
+
+
+async def test_the_newest_model_is_adopted_before_the_first_request(world):
+    """Once the service runs, the prior does not answer for a release that is there."""
+    world.release()
+    async with world.service.running():
+        assert ("r0001", 0) == version(world)
 
 
 async def test_the_newest_snapshot_is_served(world):
@@ -45,10 +64,10 @@ async def test_a_newer_release_waits_for_its_first_snapshot(served):
     assert ("r0002", 1) == version(served)
 
 
-async def test_nothing_published_serves_nothing(world):
+async def test_nothing_published_serves_the_prior(world):
     """No release, no model, no error."""
     await world.service.adoption.adopt_newest()
-    assert version(world) is None
+    assert ("prior", 0) == version(world)
     assert 0 == world.service.measurements.swaps_refused
 
 
@@ -96,7 +115,7 @@ async def test_a_release_of_another_schema_is_refused(world):
     """A release made for other features is not served."""
     world.release(schema="f" * 12)
     await world.service.adoption.adopt_newest()
-    assert version(world) is None
+    assert ("prior", 0) == version(world)
     assert 1 == world.service.measurements.swaps_refused
 
 
@@ -106,7 +125,7 @@ async def test_a_damaged_release_is_refused(world):
     file = world.registry.folder / "r0001" / "model.txt"
     file.write_bytes(file.read_bytes() + b"#")
     await world.service.adoption.adopt_newest()
-    assert version(world) is None
+    assert ("prior", 0) == version(world)
     assert 1 == world.service.measurements.swaps_refused
 
 

@@ -145,12 +145,18 @@ async def test_a_store_that_failed_is_left_alone_for_a_moment(served, call, requ
     assert 1 == served.store.reads
 
 
-async def test_no_model_is_503(world, call, request_body):
-    """Before any release there is nothing to answer with."""
+async def test_before_any_release_the_prior_answers(world, call, request_body):
+    """Without a model every score is 0.5, and the answer says so."""
     reply = await call.post(SCORE, request_body)
-    assert (503, "no_model", "1") == (
-        reply.status, reply.json["error"]["cause"], reply.headers["retry-after"],
-    )  # fmt: skip
+    assert (200, 0.5, ["model"]) == (reply.status, reply.json["score"], reply.json["degraded"])
+    assert {"release": "prior", "snapshot": 0} == reply.json["model"]
+
+
+async def test_an_answer_names_all_that_was_missing(world, call, request_body):
+    """Without store and model the prior answers still."""
+    world.store.gone = True
+    reply = await call.post(SCORE, request_body)
+    assert (200, ["features", "model"]) == (reply.status, reply.json["degraded"])
 
 
 async def test_a_full_queue_is_503_rather_than_loss(served, call, request_body):
@@ -193,16 +199,18 @@ async def test_health_is_about_the_process_alone(world, call):
 
 
 async def test_ready_says_what_is_missing(world, call):
-    """Not ready without model, store and broker, each with its reason; ready with all."""
+    """Not ready without store and broker, each with its reason; a model may come later."""
     world.store_gone = world.broker_gone = True
     reply = await call("GET", "/readyz")
-    missing = {"model": "none loaded", "store": "connection refused", "broker": "no broker"}
+    missing = {"store": "connection refused", "broker": "no broker"}
     assert (503, missing) == (reply.status, reply.json["missing"])
     world.store_gone = world.broker_gone = False
+    reply = await call("GET", "/readyz")
+    expected = {"ready": True, "missing": {}, "model": "prior"}
+    assert (200, expected) == (reply.status, reply.json)
     world.release()
     await world.service.adoption.adopt_newest()
-    reply = await call("GET", "/readyz")
-    assert (200, {"ready": True, "missing": {}}) == (reply.status, reply.json)
+    assert "r0001" == (await call("GET", "/readyz")).json["model"]
 
 
 async def test_progress_is_by_source_partition(served, call):
@@ -254,7 +262,7 @@ async def test_the_lifespan_runs_the_service(world, call, request_body, until):
     """Started with the app, the model is adopted; stopped with it, every prediction is sent."""
     world.release()
     async with world.app.router.lifespan_context(world.app):
-        await until(lambda: world.service.slot.current is not None)
+        await until(lambda: world.service.slot.current.release == "r0001")
         replies = await asyncio.gather(*(call.post(SCORE, request_body) for _ in range(50)))
     assert [200] * 50 == [reply.status for reply in replies]
     sent = {prediction.id for prediction in world.producer.predictions()}

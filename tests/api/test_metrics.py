@@ -64,8 +64,12 @@ async def test_durations_are_histograms(served, call, request_body):
 
 
 async def test_the_served_model_is_named(served, call):
-    """One sample, with the version as its labels."""
+    """The release is a label; the snapshot, which changes all the time, is a number."""
+    served.write_snapshot(7)
+    await served.service.adoption.adopt_newest()
     found = await scrape(call)
-    assert 1 == found["tidemill_model_info", labels(release="r0001", snapshot="0")]
+    assert 1 == found["tidemill_model_info", labels(release="r0001")]
+    assert 7 == found["tidemill_model_snapshot", labels()]
+    assert 1 == found["tidemill_swaps_total", labels(kind="snapshot")]
     assert 1 == found["tidemill_swaps_total", labels(kind="release")]
     assert 0 == found["tidemill_swaps_refused_total", labels()]

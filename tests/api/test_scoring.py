@@ -49,6 +49,19 @@ async def test_the_prediction_keeps_the_vector_it_used(served, call, request_bod
     )  # fmt: skip
 
 
+async def test_a_score_of_the_prior_is_logged_as_any_other(world, call, request_body):
+    """Its label joins, so that a first release has examples."""
+    async with world.service.running():
+        answer = (await call.post(SCORE, request_body)).json
+    (prediction,) = world.producer.predictions()
+    assert (answer["prediction_id"], "prior", 0, 0.5, 0.5) == (
+        prediction.id, prediction.release, prediction.snapshot, prediction.score,
+        prediction.baseline,
+    )  # fmt: skip
+    assert world.plan.schema.hash == prediction.schema
+    assert len(world.plan.schema.names) == vectors([prediction]).shape[1]
+
+
 async def test_one_bad_request_does_not_fail_its_group(served, call, request_body):
     """When scoring together fails, each call is scored alone and only the guilty one fails."""
     scorer = served.service._scorer

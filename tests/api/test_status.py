@@ -11,7 +11,8 @@ async def test_a_fresh_service_knows_nothing_yet(world, call):
         "project": "payments",
         "now_ms": world.clock.now_ms(),
         "model": {
-            "release": None, "snapshot": None, "examples": None, "adopted_ms": None, "swaps": [],
+            "release": "prior", "snapshot": 0, "examples": 0,
+            "adopted_ms": world.clock.now_ms(), "swaps": [],
         },
         "api": {
             "requests_total": 0, "failed_total": 0, "latency_ms": nothing,
@@ -63,10 +64,9 @@ async def test_the_series_keeps_ten_minutes(world, call):
 async def test_failures_are_those_of_the_service(world, call, request_body):
     """A 503 counts as failed, a bad request does not."""
     await call.post(SCORE, request_body)
-    world.release()
-    await world.service.adoption.adopt_newest()
-    await call.post(SCORE, request_body)
     await call("POST", SCORE, b"{")
+    world.service.log.reserve(world.service.settings.prediction_queue - 1)
+    await call.post(SCORE, request_body)
     api = (await call("GET", "/v1/status")).json["api"]
     assert (3, 1) == (api["requests_total"], api["failed_total"])
 

@@ -18,7 +18,7 @@ from cli.services.ports import free_port
 from cli.services.tansu import EmbeddedBroker
 from tidemill.bus import Consumer, Message, Producer
 from tidemill.clock import SystemClock
-from tidemill.errors import BusUnavailable
+from tidemill.errors import BusUnavailable, LogLost
 from tidemill.memory_bus import MemoryBus
 from tidemill.topics import EVENTS, EXAMPLES, LABELS, MODELS, PREDICTIONS, Names
 from tidemill.wire import Announcement
@@ -208,10 +208,35 @@ async def test_equal_keys_share_a_partition(backend: Backend) -> None:
 async def test_reading_begins_where_the_callback_says(backend: Backend) -> None:
     """The offset that `assigned` returns is the first to be read; no group offset matters."""
     producer = await backend.producer()
-    await producer.send_many(EVENTS, numbered(10), 0)
+    for partition in range(PARTITIONS):
+        await producer.send_many(EVENTS, numbered(10), partition)
     member = await Member(backend.consumer("g", [EVENTS]), {EVENTS: 7}).start()
+    await member.read_count(3 * PARTITIONS)
+    expected = [b"7", b"8", b"9"]
+    assert [expected] * PARTITIONS == [member.values(EVENTS, p) for p in range(PARTITIONS)]
+    await member.consumer.stop()
+
+
+async def test_an_empty_log_that_was_read_before_is_said(backend: Backend) -> None:
+    """A broker that lost its log ends the reading; new records would be taken for old ones."""
+    producer = await backend.producer()
+    await producer.send_many(EVENTS, numbered(1), 0)
+    member = await Member(backend.consumer("g", [EVENTS]), {EVENTS: 7}).start()
+    with pytest.raises(LogLost) as caught:
+        await member.read_until(lambda: False)
+    assert (1, 7) == (caught.value.partition, caught.value.processed)
+    assert caught.value.topic.endswith(EVENTS)
+    await member.consumer.stop()
+
+
+async def test_an_empty_log_that_was_never_read_is_no_loss(backend: Backend) -> None:
+    """A new project's partitions are empty and are read from their beginning."""
+    producer = await backend.producer()
+    member = await Member(backend.consumer("g", [EVENTS]), {EVENTS: 0}).start()
+    await member.read_until(lambda: member.owned == {0, 1})
+    await producer.send_many(EVENTS, numbered(3), 1)
     await member.read_count(3)
-    assert [b"7", b"8", b"9"] == member.values(EVENTS, 0)
+    assert [value for _, value in numbered(3)] == member.values(EVENTS, 1)
     await member.consumer.stop()
 
 
@@ -284,9 +309,19 @@ async def test_a_member_that_stops_is_not_called_any_more(backend: Backend) -> N
 
 
 async def test_nothing_to_send_is_no_call(backend: Backend) -> None:
-    """An empty list is written at once."""
+    """An empty list is written at once, and nowhere."""
     producer = await backend.producer()
-    await producer.send_many(EVENTS, [], 0)
+    assert {} == await producer.send_many(EVENTS, [], 0)
+
+
+async def test_sending_tells_the_offset_that_follows(backend: Backend) -> None:
+    """For each partition written to, the answer is where the next record will lie."""
+    producer = await backend.producer()
+    await producer.send_many(EVENTS, numbered(3), 1)
+    assert {1: 5} == await producer.send_many(EVENTS, numbered(2), 1)
+    keyed = [(f"k{i}".encode(), bytes(100)) for i in range(500)]
+    ends = await producer.send_many(LABELS, keyed)
+    assert (set(range(PARTITIONS)), 500) == (set(ends), sum(ends.values()))
 
 
 async def test_a_record_as_large_as_a_dead_letter_gets(backend: Backend) -> None:

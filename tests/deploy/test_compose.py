@@ -172,6 +172,7 @@ def test_board_draws_the_loop() -> None:
         "tidemill_auc",
         "tidemill_log_loss",
         "tidemill_model_info",
+        "tidemill_model_snapshot",
         "tidemill_dead_letters_total",
     }
     assert set() == asked - drawn

@@ -12,6 +12,7 @@ from features.archive import (
     ARCHIVE_SCHEMAS,
     BACKFILL,
     ArchiveWriter,
+    continues_a_log,
     examples_table,
     predictions_table,
     read_archive,
@@ -84,6 +85,16 @@ def test_a_new_writer_goes_on_where_the_last_stopped(tmp_path: Path) -> None:
     assert 10 == second.next_offset
     second.write(rows(range(10, 30)), 30)
     assert list(range(30)) == archived(tmp_path)
+
+
+def test_an_archive_continues_a_log_once_it_has_read_of_it(tmp_path: Path) -> None:
+    """Backfilled rows and a partition that was only opened belong to no log."""
+    assert not continues_a_log(tmp_path)
+    ArchiveWriter(tmp_path, "p", EXAMPLES, BACKFILL).write(rows(range(5)), 5)
+    writer = ArchiveWriter(tmp_path, "p", EXAMPLES, 0)
+    assert not continues_a_log(tmp_path)
+    writer.write(rows(range(5)), 5)
+    assert continues_a_log(tmp_path)
 
 
 def test_offsets_without_rows_are_passed(tmp_path: Path) -> None:

@@ -197,7 +197,8 @@ def test_a_number_beyond_float64_is_refused(number: str) -> None:
     """No number becomes infinite on the way in."""
     data = body(PAYMENT)[:-1] + f', "amount": {number}}}'.encode()
     error = event_error(data)
-    assert ("invalid_value", "amount") == (error.cause, error.field)
+    expected = ("invalid_value", "amount", "a number out of range", "a number that float64 can hold")
+    assert expected == (error.cause, error.field, error.found, error.allowed)
 
 
 @pytest.mark.parametrize("number", [str(LARGEST_WHOLE + 1), str(-LARGEST_WHOLE - 1), "9" * 400])
@@ -210,6 +211,7 @@ def test_a_whole_number_that_a_column_cannot_hold_is_refused(number: str) -> Non
         error.field,
         error.found,
     )
+    assert f"an integer from -{LARGEST_WHOLE} to {LARGEST_WHOLE}" == error.allowed
 
 
 @pytest.mark.parametrize("value", [{"event": "refund"}, {"event": 5}, {"event": None}])
@@ -298,7 +300,19 @@ def test_a_label_is_decoded() -> None:
     assert ("a", 1, NOW) == (label.key, label.value, label.time)
 
 
-@pytest.mark.parametrize("value", [2, -1, 0.5, "1", True, None])
-def test_a_label_is_zero_or_one(value: object) -> None:
-    """Any other value is refused."""
-    assert "value" == label_error(body(LABEL, value=value)).field
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [(2, "2"), (-1, "-1"), (0.5, "float"), ("1", "str"), (True, "bool"), (None, "null")],
+)
+def test_a_label_is_zero_or_one(value: object, found: str) -> None:
+    """Any other value is refused, and the two that are allowed are named."""
+    error = label_error(body(LABEL, value=value))
+    assert ("value", found, "0 or 1") == (error.field, error.found, error.allowed)
+
+
+def test_a_label_with_another_mistake_names_that() -> None:
+    """Only a bad value is answered with the allowed ones."""
+    errors = [label_error(without(LABEL, "value")), label_error(body(LABEL, my_value=1))]
+    expected = [("missing_field", "value", "a value")]
+    expected += [("unknown_field", "my_value", "declared fields only")]
+    assert expected == [(error.cause, error.field, error.allowed) for error in errors]

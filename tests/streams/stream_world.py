@@ -1,4 +1,4 @@
-"""A small project on the in-memory bus and store, with faults and crashes to be written into them."""
+"""A small project on the in-memory bus and store, with faults and crashes to write into them."""
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
@@ -76,16 +76,18 @@ def model_text(seed: int = 1) -> bytes:
 
 
 class FaultyStore(MemoryStore):
-    """A store whose next commits fail as told: "before" changes nothing, "after" loses the answer."""
+    """A store whose next commits fail: "before" changes nothing, "after" loses the answer."""
 
     def __init__(self) -> None:
         super().__init__()
         self.faults: list[str] = []
         self.gone = False
+        self.refusals = 0
 
     def check(self) -> None:
         """Raise StoreUnavailable while the store is gone."""
         if self.gone:
+            self.refusals += 1
             raise StoreUnavailable("store: connection refused")
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:

@@ -38,7 +38,7 @@ async def test_a_topic_without_this_partition_is_left_out(world: World) -> None:
 
 
 async def test_records_wait_for_enough_or_for_their_time(world: World) -> None:
-    """A buffer is written when it has its rows, or when its oldest record has waited long enough."""
+    """A buffer is written when it has its rows, or its oldest record has waited long enough."""
     reader = await world.reader(lambda: world.archive(3, 5_000)).start()
     world.event()
     world.event()

@@ -1,4 +1,4 @@
-"""Updates into windows: each row once, whatever was re-sent, cut differently or sent by a zombie."""
+"""Updates into windows: each row once, though re-sent, cut differently or sent by a zombie."""
 
 import asyncio
 from pathlib import Path
@@ -141,7 +141,7 @@ EVENT = st.fixed_dictionaries(
         "id": st.sampled_from([None, None, None, "i1", "i2"]),
     }
 )
-FAULTS = ("", "", "before", "after", "crash", "zombie", "broker")
+FAULTS = ("", "", "before", "after", "crash", "zombie", "broker", "halfway")
 ACTION = st.tuples(
     st.sampled_from(["rekey", "fold"]),
     st.integers(0, PARTITIONS - 1),
@@ -185,6 +185,7 @@ async def disturbed(world: World, actions: list[tuple[str, int, int, str]]) -> N
             reader = readers[kind, partition] = heir
         world.store.faults = [fault] if fault in ("before", "after") else []
         world.bus.reachable = fault != "broker"
+        world.bus.room = 1 if fault == "halfway" else None
         if fault == "crash":
             world.store.faults = ["before"]
             try:
@@ -193,7 +194,7 @@ async def disturbed(world: World, actions: list[tuple[str, int, int, str]]) -> N
                 await reader.start()
         else:
             await reader.try_read(count)
-        world.bus.reachable, world.store.faults = True, []
+        world.bus.reachable, world.bus.room, world.store.faults = True, None, []
     await rekey_all(world, 4)
     await fold_all(world, 3)
 

@@ -164,7 +164,7 @@ async def test_a_crash_after_the_commit_sends_the_outbox_again(world: World) -> 
 
 
 async def test_a_broker_that_is_down_keeps_the_outbox(world: World) -> None:
-    """Examples that could not be written are written when the broker is back, also without input."""
+    """Examples that could not be written are written when the broker is back."""
     world.prediction("a")
     world.label("a")
     reader = await world.reader(world.join).start()
@@ -176,6 +176,20 @@ async def test_a_broker_that_is_down_keeps_the_outbox(world: World) -> None:
     world.bus.reachable = True
     await reader.step.tick()
     assert [("a", 1)] == pairs(world)
+
+
+async def test_a_broker_that_breaks_halfway_gets_all_again(world: World) -> None:
+    """After a part of the outbox was written it is written again from its first example."""
+    for key in "abc":
+        world.prediction(key)
+        world.label(key)
+    reader = await world.reader(world.join).start()
+    world.bus.room = 2
+    with pytest.raises(BusUnavailable):
+        await reader.read()
+    world.bus.reachable = True
+    await reader.step.tick()
+    assert [1, 2, 1, 2, 3] == [example.sequence for example in world.examples()]
 
 
 async def test_the_outbox_is_emptied_by_the_next_batch(world: World) -> None:
@@ -218,7 +232,8 @@ async def test_records_delivered_again_change_nothing(world: World) -> None:
 KEY = st.sampled_from(["a", "b", "c", "outbox:1", "outbox:2", "key:a"])
 INPUT = st.tuples(st.sampled_from([PREDICTIONS, LABELS]), KEY, st.integers(0, 1))
 STEP = st.tuples(
-    st.integers(1, 4), st.sampled_from(["", "", "before", "after", "crash", "zombie", "broker"])
+    st.integers(1, 6),
+    st.sampled_from(["", "", "before", "after", "crash", "zombie", "broker", "halfway"]),
 )
 
 
@@ -235,8 +250,9 @@ async def interrupted(world: World, steps: list[tuple[int, str]]) -> None:
             reader = heir
         world.store.faults = [fault] if fault in ("before", "after") else []
         world.bus.reachable = fault != "broker"
+        world.bus.room = 1 if fault == "halfway" else None
         await (reader.start() if fault == "crash" else reader.try_read(count))
-        world.bus.reachable, world.store.faults = True, []
+        world.bus.reachable, world.bus.room, world.store.faults = True, None, []
     await (await world.reader(world.join).start()).read_all(2)
 
 

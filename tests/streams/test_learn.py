@@ -180,7 +180,7 @@ async def test_an_announcement_lost_in_a_crash_is_made_again(world: World) -> No
 
 
 async def catch_up(world: World, reached: int, cut: int) -> list[tuple[str, int]]:
-    """Release r0002 reached `reached` of 20 learned examples; versions served while it catches up."""
+    """Let r0002, trained on `reached` of 20 examples, catch up; the versions served meanwhile."""
     world.publish()
     reader = await world.reader(world.learn).start()
     for sequence in range(1, 21):

@@ -114,7 +114,7 @@ async def test_a_store_that_goes_away_loses_and_doubles_nothing(world: World) ->
         await until(lambda: world.total("updates", "events_applied") >= 20)
         world.store.gone = True
         fill(world, 30)
-        await asyncio.wait_for(asyncio.to_thread(lambda: None), 5)
+        await until(lambda: world.store.refusals > 0)
         world.store.gone = False
         await until(lambda: world.total("updates", "events_applied") >= 90)
     assert (90, 90) == (
@@ -182,10 +182,12 @@ async def test_a_broker_that_goes_away_is_waited_for(world: World) -> None:
     fill(world, 9)
     async with running(world, world.rekey()), running(world, world.fold()):
         await until(lambda: world.total("updates", "events_applied") == 9)
-        world.bus.reachable = False
+        world.bus.room = 1
         fill(world, 9)
+        await until(lambda: not world.bus.reachable)
         world.bus.reachable = True
         await until(lambda: world.total("updates", "events_applied") == 18)
+    assert 18 == world.total("events", "events_read")
 
 
 async def test_reading_that_fails_is_tried_again(
@@ -301,6 +303,18 @@ async def test_an_error_while_opening_ends_the_run(world: World) -> None:
     worker = Worker(world, gate)
     with pytest.raises(ArtifactError, match="broken"):
         await asyncio.wait_for(worker.task, 10)
+
+
+async def test_an_error_while_opening_in_a_rebalance_ends_the_run(world: World) -> None:
+    """A partition that cannot be opened when another worker joins ends the one who had to."""
+    gate, other = Gate(), Gate()
+    worker = Worker(world, gate)
+    await until(lambda: len(worker.consumer.partitions) == PARTITIONS)
+    gate.refuses_to_open = ArtifactError("snapshot: broken")
+    async with running(world, other):
+        with pytest.raises(ArtifactError, match="broken"):
+            await asyncio.wait_for(worker.task, 10)
+        await until(lambda: other.noted.count("open 0") == 1)
 
 
 async def test_a_new_release_makes_the_learner_open_again(world: World) -> None:

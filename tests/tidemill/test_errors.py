@@ -5,7 +5,7 @@ from __future__ import annotations
 import pickle
 
 from tidemill import errors
-from tidemill.errors import DeclarationError, GateRefused, InputError, TidemillError
+from tidemill.errors import DeclarationError, GateRefused, InputError, LogLost, TidemillError
 
 
 def test_every_error_is_a_tidemill_error_and_in_the_tree() -> None:
@@ -24,6 +24,7 @@ def test_errors_survive_a_process_boundary() -> None:
     for error in (
         DeclarationError("name", 1, "allowed", "file.py"),
         InputError("cause", "field", "found", "allowed"),
+        LogLost("flights.events", 1, 10),
     ):
         assert vars(error) == vars(pickle.loads(pickle.dumps(error)))  # noqa: S301
 
@@ -32,6 +33,13 @@ def test_an_input_error_says_field_found_and_allowed() -> None:
     """The text names all three."""
     error = InputError("wrong_type", "amount", "str", "float")
     assert "amount: found str; allowed: float" == str(error)
+
+
+def test_a_lost_log_says_which_and_what_to_do() -> None:
+    """The text names the topic, its partition, what was processed, what is found and the way out."""
+    text = str(LogLost("flights.events", 1, 10))
+    for part in ("flights.events", "partition 1", "found no record", "offset 10", "TIDEMILL_HOME"):
+        assert part in text
 
 
 def test_a_refusal_joins_its_reasons() -> None:

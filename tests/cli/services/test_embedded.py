@@ -83,6 +83,15 @@ def test_a_store_that_remembers_is_refused_beside_a_broker_that_forgets(tmp_path
         pytest.fail("it started")
 
 
+def test_an_archive_of_a_forgotten_log_is_refused(tmp_path: Path) -> None:
+    """What was archived from a log that is gone must not hide the records of the next one."""
+    ArchiveWriter(tmp_path, "p", EVENTS, 0).write(ARCHIVE_SCHEMAS[EVENTS].empty_table(), 7)
+    with pytest.raises(ServiceError, match="TIDEMILL_HOME"), embedded_services(tmp_path):
+        pytest.fail("it started")
+    with embedded_services(tmp_path, kafka="127.0.0.1:9092") as endpoints:
+        assert "127.0.0.1:9092" == endpoints.kafka
+
+
 def test_requested_ports_are_used(tmp_path: Path) -> None:
     """Ports asked for are the ports of the endpoints."""
     ports = Ports(kafka=free_port(), redis=free_port())
