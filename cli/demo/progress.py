@@ -1,4 +1,4 @@
-"""What a demo run has done so far: counted by the driver, shown by the view, reported at the end."""
+"""What a demo run has done so far: counted by the driver, shown live, reported at the end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Phase:
 
 @dataclass
 class Retrain:
-    """One retrain: when in stream time, how it ended, the release it brought, how long until that was served."""
+    """One retrain: when in stream time, how it ended, its release, how many seconds it ran."""
 
     event_time_ms: int
     outcome: str

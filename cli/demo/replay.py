@@ -1,4 +1,4 @@
-"""Drives the service in event time: events and labels to Kafka, a barrier, one HTTP score per flight."""
+"""Drives the service in event time: events and labels to Kafka, a barrier, a score per flight."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Replay:
             slow = await between(step)
 
     async def _step(self, step: Step) -> int:
-        """One barrier: what is known goes out and is applied, then the flights are scored; returns their number."""
+        """What is known goes out and is applied, then flights are scored; returns how many."""
         await self._send_labels(step)
         sent = await self._send_events(step)
         bodies = request_bodies(self._fields, rows(self._history.requests, step.requests))

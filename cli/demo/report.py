@@ -37,7 +37,7 @@ class Machine:
 def build_report(
     project: Project, home: Path, progress: Progress, machine: Machine
 ) -> dict[str, Any]:
-    """Everything `--json` writes. The first release is the frozen one; all quality is of live examples."""
+    """Everything `--json` writes; quality is of live examples, the frozen release is the first."""
     worker, api = progress.status.get("worker", {}), progress.status.get("api", {})
     counts = worker.get("counts", {})
     quality = _quality(project, home)
@@ -118,8 +118,10 @@ def _rounded(value: float | None) -> float | None:
 def print_report(report: Mapping[str, Any], console: Console) -> None:
     """The report as tables."""
     counts = Table("what", "how many", title="Counts")
-    names = ("events_read", "events_applied", "dead_letters", "predictions", "labels_joined", "examples",
-             "releases_served", "snapshots_served", "bad_cases", "failed_requests")  # fmt: skip
+    names = (
+        "events_read", "events_applied", "dead_letters", "predictions", "labels_joined", "examples",
+        "releases_served", "snapshots_served", "bad_cases", "failed_requests",
+    )  # fmt: skip
     for name in names:
         counts.add_row(name.replace("_", " "), f"{report[name]:,}")
     console.print(counts)

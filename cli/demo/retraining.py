@@ -1,4 +1,4 @@
-"""Retrains in the middle of the replay: a `tidemill retrain` beside the running service, then its swap."""
+"""Retrains in the middle of the replay: `tidemill retrain` beside the service, then its swap."""
 
 from __future__ import annotations
 

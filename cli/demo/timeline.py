@@ -17,7 +17,7 @@ from cli.demo.history import Columns, History
 
 @dataclass(frozen=True)
 class Range:
-    """Whole days of stream time: requests with `start_ms` <= time < `end_ms`, cut every `step_ms`."""
+    """A span of stream time: requests with `start_ms` <= time < `end_ms`, cut every `step_ms`."""
 
     start_ms: int
     end_ms: int
@@ -37,8 +37,8 @@ class Step:
 def steps(history: History, span: Range, from_ms: int | None = None) -> Iterator[Step]:
     """The steps of a range, in order, and on until the last label of its requests is known.
 
-    Events come from `from_ms` on (all before are taken as applied already; default: from the beginning of history),
-    labels only for requests of the range.
+    Events come from after `from_ms` on (those before are taken as applied already; default: from
+    the beginning of history), labels only for requests of the range.
     """
     labels = _labels_of(history, span)
     last = int(history.labels["time"][labels[-1]]) if len(labels) else span.end_ms

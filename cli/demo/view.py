@@ -81,17 +81,19 @@ class View:
         progress = self._progress
         latency = progress.latency_ms(NEWEST)
         model = progress.status.get("model", {})
+        slow = " (slow: retraining)" if progress.retraining else ""
         counts = progress.status.get("worker", {}).get("counts", {})
         return [
             ("event time", moment(progress.event_time_ms)),
-            ("scored", f"{progress.scored:,} of {progress.flights_total:,} ({progress.failed} failed)"),
-            ("speed", f"{progress.per_second:,.0f}/s" + (" (slow: retraining)" if progress.retraining else "")),
+            ("scored", f"{progress.scored:,} of {progress.flights_total:,}"),
+            ("failed", f"{progress.failed}"),
+            ("speed", f"{progress.per_second:,.0f}/s{slow}"),
             ("latency", f"p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms"),
             ("events", f"{progress.events_sent:,}"),
             ("learned", f"{counts.get('examples', 0):,}"),
             ("model", f"{model.get('release')} snapshot {model.get('snapshot')}" if model else ""),
             ("AUC", _quality(progress.status)),
-        ]  # fmt: skip
+        ]
 
 
 def moment(event_time_ms: int) -> str:

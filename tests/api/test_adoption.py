@@ -131,9 +131,9 @@ async def test_a_damaged_release_is_refused(world):
 
 async def test_bytes_other_than_announced_are_refused(served, until):
     """A snapshot that is not the one announced under its number is not served."""
-    announced = served.write_snapshot(1)
-    served.announced.put_nowait(msgspec.structs.replace(announced, sha256="0" * 64))
     async with served.service.running():
+        announced = served.write_snapshot(1)
+        served.announced.put_nowait(msgspec.structs.replace(announced, sha256="0" * 64))
         await until(lambda: served.service.measurements.swaps_refused)
     assert ("r0001", 0) == version(served)
 

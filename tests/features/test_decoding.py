@@ -197,7 +197,12 @@ def test_a_number_beyond_float64_is_refused(number: str) -> None:
     """No number becomes infinite on the way in."""
     data = body(PAYMENT)[:-1] + f', "amount": {number}}}'.encode()
     error = event_error(data)
-    expected = ("invalid_value", "amount", "a number out of range", "a number that float64 can hold")
+    expected = (
+        "invalid_value",
+        "amount",
+        "a number out of range",
+        "a number that float64 can hold",
+    )
     assert expected == (error.cause, error.field, error.found, error.allowed)
 
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_world import World, model_text, plan
+from stream_world import NOW, World, make_prediction, model_text, plan
 
+from learners.prior import PRIOR
 from learners.snapshot import Snapshot, digest
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
@@ -267,6 +268,24 @@ async def test_without_a_release_nothing_is_learned_or_lost(world: World) -> Non
     reader.step.wake()
     await reader.read_all()
     assert 1 == stored(world).examples
+
+
+async def test_a_first_release_learns_what_the_prior_answered_after_its_data(world: World) -> None:
+    """Its learner begins where its training data ended, though the prior scored the rest too."""
+    for sequence in range(1, 11):
+        answered = make_prediction(f"k{sequence}", NOW, sequence)
+        prior = msgspec.structs.replace(answered, score=0.5, baseline=0.5, release=PRIOR)
+        world.example(sequence, prediction=msgspec.structs.replace(prior, snapshot=0))
+    reader = await (await world.reader(world.learn).start()).read_all()
+    world.publish({"examples:0": 6, "sequence:0": 6})
+    reader.step.wake()
+    await reader.read_all(3)
+    snapshot = stored(world)
+    assert ("r0001", 4, 10, {0: 10}) == (
+        snapshot.release, snapshot.examples, snapshot.offset, snapshot.sequences
+    )  # fmt: skip
+    assert isinstance(reader.step, Learn)
+    assert {"service": 0.5, "release": 0.5} == reader.step.progress.summary()["auc"]
 
 
 async def test_examples_of_another_schema_only_count_as_seen(world: World) -> None:
