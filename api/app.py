@@ -14,7 +14,13 @@ from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 import tidemill
-from api.errors import RETRY_AFTER_SECONDS, ErrorBody, Problem, refuse_failure
+from api.errors import (
+    RETRY_AFTER_SECONDS,
+    ErrorBody,
+    Problem,
+    refuse_failure,
+    refuse_without_store,
+)
 from api.hot import HotRoute, HotRoutes
 from api.openapi import add_raw_routes
 from api.service import ScoringService
@@ -52,6 +58,7 @@ def create_app(service: ScoringService) -> ScoringApp:
         "/v1/score": HotRoute("score", 200, service.score),
         "/v1/score:batch": HotRoute("score_batch", 200, service.score_batch),
         "/v1/labels": HotRoute("labels", 202, service.take_labels),
+        "/v1/progress": HotRoute("progress", 200, service.progress, "GET"),
     }
     app.hot = HotRoutes(routes, service.settings.body_limit_bytes, service.measurements)
     _add_probes(app, service)
@@ -83,10 +90,6 @@ def _add_reports(app: FastAPI, service: ScoringService) -> None:
     async def status() -> Response:
         return _json(await service.status())
 
-    @app.get("/v1/progress", summary="How far events have been applied")
-    async def progress() -> Response:
-        return _json(await service.progress())
-
 
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
@@ -98,9 +101,8 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(StoreUnavailable)
     async def store_gone(_: Request, error: StoreUnavailable) -> Response:
-        problem = Problem("store_unavailable", "store", str(error), "a store that answers")
-        body = msgspec.json.encode(ErrorBody(problem))
-        return _json(body, 503, {"Retry-After": str(RETRY_AFTER_SECONDS)})
+        refused = refuse_without_store(str(error))
+        return _json(refused.body, refused.status, {"Retry-After": str(RETRY_AFTER_SECONDS)})
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:

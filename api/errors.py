@@ -68,6 +68,11 @@ def refuse_without_broker(message: str) -> Refused:
     return Refused(503, Problem("broker_unavailable", "labels", message, "a broker that answers"))
 
 
+def refuse_without_store(message: str) -> Refused:
+    """The store did not answer what only it knows: 503."""
+    return Refused(503, Problem("store_unavailable", "store", message, "a store that answers"))
+
+
 def refuse_method(found: str, allowed: str) -> Refused:
     """Another method than the route's: 405."""
     return Refused(405, Problem("method_not_allowed", "method", found, allowed))

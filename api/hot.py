@@ -16,9 +16,10 @@ from api.errors import (
     refuse_failure,
     refuse_input,
     refuse_method,
+    refuse_without_store,
 )
 from api.measurements import Measurements
-from tidemill.errors import InputError
+from tidemill.errors import InputError, StoreUnavailable
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 Headers = list[tuple[bytes, bytes]]
@@ -32,11 +33,12 @@ class Disconnected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HotRoute:
-    """One POST route: takes the body, gives the answer's JSON; raises InputError or Refused."""
+    """One route: takes the body, gives the answer's JSON; raises InputError or Refused."""
 
     name: str
     status: int
     handle: Handler
+    method: str = "POST"
 
 
 class HotRoutes:
@@ -53,8 +55,8 @@ class HotRoutes:
         started = perf_counter()
         headers: Headers = [_JSON]
         try:
-            if scope["method"] != "POST":
-                raise refuse_method(scope["method"], "POST")
+            if scope["method"] != route.method:
+                raise refuse_method(scope["method"], route.method)
             body = await route.handle(await self._body(scope, receive))
             status = route.status
         except Disconnected:
@@ -62,7 +64,7 @@ class HotRoutes:
         except Exception as error:
             refused = self._refusal(error, route)
             status, body = refused.status, refused.body
-            headers += _refusal_headers(refused)
+            headers += _refusal_headers(refused, route)
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
@@ -100,11 +102,13 @@ class HotRoutes:
             return error
         if isinstance(error, InputError):
             return refuse_input(error)
+        if isinstance(error, StoreUnavailable):
+            return refuse_without_store(str(error))
         _LOG.error("request_failed", route=route.name, exc_info=error)
         return refuse_failure()
 
 
-def _refusal_headers(refused: Refused) -> Headers:
+def _refusal_headers(refused: Refused, route: HotRoute) -> Headers:
     if refused.retry_after:
         return [(b"retry-after", b"%d" % RETRY_AFTER_SECONDS)]
-    return [(b"allow", b"POST")] if refused.status == 405 else []
+    return [(b"allow", route.method.encode())] if refused.status == 405 else []

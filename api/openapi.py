@@ -79,7 +79,21 @@ def add_raw_routes(document: Json, project: Project) -> Json:
         "Send the outcome of a prediction, or a list of them",
         (labels, {"one": outcome, "list": [outcome]}), ("202", accepted), error,
     )  # fmt: skip
+    paths["/v1/progress"] = _get(
+        "How far events have been applied: for each partition of the events topic, the next offset",
+        {"events": {"0": 17, "1": 4}},
+    )
     return document
+
+
+def _get(summary: str, example: Json) -> Json:
+    content = {"application/json": {"schema": {"type": "object"}, "example": example}}
+    return {
+        "get": {
+            "summary": summary,
+            "responses": {"200": {"description": "Done", "content": content}},
+        }
+    }
 
 
 def _field_schema(field: Field) -> Json:

@@ -127,7 +127,7 @@ class ScoringService:
         }
         return encode_status(parts)
 
-    async def progress(self) -> bytes:
+    async def progress(self, _: bytes = b"") -> bytes:
         """How far each source partition has been applied; raises StoreUnavailable."""
         applied = await self.ports.read_progress()
         return self._encode({"events": {str(source): n for source, n in applied.items()}})

@@ -68,7 +68,7 @@ async def run_worker(worker: Worker, stopping: asyncio.Event) -> None:
 
 
 async def _stop(app: faust.App) -> None:
-    """Stop, or end the process when clients that wait for a broker that is gone keep it from stopping.
+    """Stop; end the process where clients that wait for a lost broker keep it from stopping.
 
     Ending at once loses nothing: what is not behind the fences is read again.
     """

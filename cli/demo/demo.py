@@ -35,6 +35,8 @@ from tidemill.settings import Settings
 from tidemill.topics import Names
 
 PROJECT_FILE = Path(__file__).resolve().parents[2] / "examples" / "flights" / "project.py"
+# One worker on one machine gains nothing from more, and the embedded broker slows down with each.
+EMBEDDED_PARTITIONS = 1
 HOST, DRAIN_SECONDS, STATUS_SECONDS = "127.0.0.1", 60.0, 1.0
 
 
@@ -79,10 +81,18 @@ def run_demo(
             redis = None if settings.redis is None else str(settings.redis)
             services = embedded_services(home, kafka=settings.kafka, redis=redis)
             endpoints = stack.enter_context(services)
+        partitions = settings.partitions
+        if settings.kafka is None and "partitions" not in settings.model_fields_set:
+            partitions = EMBEDDED_PARTITIONS
         found = settings.model_copy(
-            update={"kafka": endpoints.kafka, "redis": endpoints.redis, "home": home}
+            update={
+                "kafka": endpoints.kafka,
+                "redis": endpoints.redis,
+                "home": home,
+                "partitions": partitions,
+            }
         )
-        env = environment(endpoints.kafka, endpoints.redis, home)
+        env = environment(found)
         plan = compile_plan(load_project(PROJECT_FILE))
         run = _Run(options, found, env, plan, history, progress, view)
         return _run(run)
@@ -176,9 +186,9 @@ async def _replay(run: _Run, children: Mapping[str, Child]) -> None:
         return run.command("retrain", "--json", "--threads", "1")
 
     with ExitStack() as stack:
-        scores, others, looks = (
+        scores, labels, others, looks = (
             stack.enter_context(closing(HttpClient(HOST, options.port, lanes)))
-            for lanes in (options.lanes, 2, 1)
+            for lanes in (options.lanes, 2, 1, 1)
         )
         stack.enter_context(run.view.live())
         retraining = Retraining(options.retrains_ms, new_retrain, others, progress, watch)
@@ -187,7 +197,7 @@ async def _replay(run: _Run, children: Mapping[str, Child]) -> None:
             EventProducer(str(run.settings.kafka), names) as producer,
             _looking(looks, progress),
         ):
-            connections = Connections(scores, others, producer)
+            connections = Connections(scores, labels, others, producer)
             await Replay(project, run.history, options, connections, progress).run(retraining.after)
             await _drain(others, progress, watch)
 

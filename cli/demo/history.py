@@ -1,9 +1,9 @@
 """New York's flights of 2013 as events, requests and labels, each at the moment it became known.
 
-Times are New York's wall clock written as if it were UTC, as in the example project. What counts as
-known when: a departure at its actual time; an arrival at departure + air time + 30 min, and so is its
-label; a flight that never left 2 h after its schedule (delay 60, label 1); weather an hour after its
-stamp; the timetable when due.
+Times are New York's wall clock written as if it were UTC, as in the example project. Known when: a
+departure at its actual time; an arrival and its label at departure + air time + 30 min; a flight
+that never left 2 h after its schedule (delay 60, label 1); weather an hour after its stamp; the
+timetable when due.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _as_array(column: pa.ChunkedArray) -> NDArray[Any]:
 
 
 def read_flights(raw: Columns) -> dict[str, NDArray[Any]]:
-    """The source's columns as moments (scheduled, left_at, landed_at: int64 ms) and delays (minutes)."""
+    """The source as moments (`scheduled`, `left_at`, `landed_at`: ms) and delays (minutes)."""
     clock = raw["sched_dep_time"].astype(np.int64)
     scheduled = _days(raw) + (clock // 100 * 60 + clock % 100) * MINUTE_MS
     never_left, never_landed = np.isnan(raw["dep_delay"]), np.isnan(raw["arr_delay"])

@@ -17,8 +17,8 @@ _EPOCH = date(1970, 1, 1)
 class DemoOptions:
     """Which part of 2013 to replay, and how.
 
-    `days` cuts the range short; `retry` repeats a failed request until it is answered (for runs where
-    processes are killed on purpose; otherwise a failed request is counted, never repeated).
+    `days` cuts the range short; `retry` repeats a failed request until it is answered (for runs
+    where processes are killed on purpose; else a failed request is counted, never repeated).
     """
 
     first_month: int = 5

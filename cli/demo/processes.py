@@ -13,6 +13,7 @@ from pathlib import Path
 import tidemill
 from cli.services.process import Launch, failure, outcome, spawn
 from tidemill.errors import ServiceError
+from tidemill.settings import Settings
 
 START_SECONDS, STOP_SECONDS = 60.0, 60.0
 
@@ -82,15 +83,16 @@ def command(*arguments: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "tidemill", *arguments)
 
 
-def environment(broker: str, store: str, home: Path) -> Mapping[str, str]:
-    """A child's environment: this one's, the services' addresses and where to find tidemill."""
+def environment(settings: Settings) -> Mapping[str, str]:
+    """A child's environment: this one's, the run's settings and where to find tidemill."""
     package = Path(tidemill.__file__).resolve().parent.parent
     paths = [str(package), *filter(None, [os.environ.get("PYTHONPATH")])]
     return dict(os.environ) | {
         "PYTHONPATH": os.pathsep.join(paths),
-        "TIDEMILL_KAFKA": broker,
-        "TIDEMILL_REDIS": store,
-        "TIDEMILL_HOME": str(home.resolve()),
+        "TIDEMILL_KAFKA": str(settings.kafka),
+        "TIDEMILL_REDIS": str(settings.redis),
+        "TIDEMILL_HOME": str(settings.home.resolve()),
+        "TIDEMILL_PARTITIONS": str(settings.partitions),
         # Retrains shall see what was learned a moment ago.
         "TIDEMILL_ARCHIVE_INTERVAL_MS": "1000",
     }

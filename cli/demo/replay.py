@@ -27,11 +27,23 @@ SHOWN_FAILURES = 5
 
 @dataclass(frozen=True)
 class Connections:
-    """What the replay talks to: scores, everything else of the api, and the broker."""
+    """What the replay talks to: the api (one client for each use) and the broker."""
 
     scores: HttpClient
+    labels: HttpClient
     others: HttpClient
     producer: EventProducer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One step as it will be sent; `over_http` are the labels that go through the api."""
+
+    step: Step
+    events: list[tuple[str, bytes]]
+    labels: list[tuple[str, bytes]]
+    over_http: list[bytes]
+    requests: list[bytes]
 
 
 Between = Callable[[Step], Awaitable[bool]]
@@ -50,43 +62,51 @@ class Replay:
         progress: Progress,
     ) -> None:
         self._history, self._options, self._progress = history, options, progress
-        self._scores, self._others = connections.scores, connections.others
-        self._producer = connections.producer
+        self._connections, self._producer = connections, connections.producer
         self._events = {event.name: event for event in project.events}
         self._fields = [field.name for field in project.request.columns]
         self._usual_wait = FIRST_GUESS_SECONDS
         self._labels_seen = 0
         self._ends: dict[int, int] = {}
+        span = options.span
+        self._steps = steps(history, span, span.start_ms - span.step_ms)
+        self._next: Prepared | None = None
 
     async def run(self, between: Between) -> None:
-        """Replay every step; raises TidemillError when the service stops answering."""
-        span = self._options.span
-        slow, started = False, perf_counter()
-        for step in steps(self._history, span, span.start_ms - span.step_ms):
-            began = perf_counter()
-            scored = await self._step(step)
+        """Replay every step; raises TidemillError when the service stops answering.
+
+        Times begin once the worker has applied the first step: before that it joins its groups.
+        """
+        self._prepare_next()
+        slow, ready = False, False
+        began = started = perf_counter()
+        while (prepared := self._next) is not None:
+            self._next = None
+            await self._step(prepared, wait=not ready or bool(prepared.requests))
             if slow:
-                pause = scored / self._options.throttled_per_second - (perf_counter() - began)
-                await asyncio.sleep(max(pause, 0))
-            elif scored:
-                self._progress.scored_full_speed += scored
-                self._progress.seconds_full_speed += perf_counter() - began
-            self._progress.event_time_ms = step.barrier_ms
-            self._progress.seconds_overall = perf_counter() - started
-            slow = await between(step)
+                pause = len(prepared.requests) / self._options.throttled_per_second
+                await asyncio.sleep(max(pause - (perf_counter() - began), 0))
+            if self._next is None:
+                self._prepare_next()
+            self._progress.event_time_ms = prepared.step.barrier_ms
+            now_slow = await between(prepared.step)
+            now = perf_counter()
+            if not ready:
+                ready, started = True, now
+            elif prepared.step.barrier_ms < self._options.span.end_ms:
+                if not slow:
+                    self._progress.scored_full_speed += len(prepared.requests)
+                    self._progress.seconds_full_speed += now - began
+                self._progress.seconds_overall = now - started
+            slow, began = now_slow, now
 
-    async def _step(self, step: Step) -> int:
-        """What is known goes out and is applied, then flights are scored; returns how many."""
-        await self._send_labels(step)
-        sent = await self._send_events(step)
-        bodies = request_bodies(self._fields, rows(self._history.requests, step.requests))
-        if bodies:
-            await self._wait_until_applied(sent)
-            await self._score(bodies)
-        return len(bodies)
+    def _prepare_next(self) -> None:
+        step = next(self._steps, None)
+        self._next = None if step is None else self._prepare(step)
 
-    async def _send_events(self, step: Step) -> Mapping[int, int]:
-        records = [
+    def _prepare(self, step: Step) -> Prepared:
+        """Encode a step: most labels go through Kafka, some through the api."""
+        events = [
             record
             for name, chosen in step.events.items()
             if chosen.stop > chosen.start
@@ -94,29 +114,38 @@ class Replay:
                 self._events[name], rows(self._history.events[name], chosen)
             )
         ]
-        self._progress.events_sent += len(records)
-        self._ends |= await self._producer.send(EVENTS, records)
-        return self._ends
-
-    async def _send_labels(self, step: Step) -> None:
-        """Most through Kafka, some through the api: both roads lead to the same topic."""
-        if not len(step.labels):
-            return
-        records = label_records(rows(self._history.labels, step.labels))
+        labels = label_records(rows(self._history.labels, step.labels))
         first = -self._labels_seen % OVER_HTTP_EVERY
-        over_http = [body for _, body in records[first::OVER_HTTP_EVERY]]
-        del records[first::OVER_HTTP_EVERY]
-        self._labels_seen += len(step.labels)
-        await self._producer.send(LABELS, records)
-        replies = await self._post(self._others, "/v1/labels", over_http)
+        self._labels_seen += len(labels)
+        over_http = [body for _, body in labels[first::OVER_HTTP_EVERY]]
+        del labels[first::OVER_HTTP_EVERY]
+        requests = request_bodies(self._fields, rows(self._history.requests, step.requests))
+        return Prepared(step, events, labels, over_http, requests)
+
+    async def _step(self, prepared: Prepared, wait: bool) -> None:
+        """What is known goes out and is applied, then the flights are scored."""
+        labels = asyncio.create_task(self._send_labels(prepared))
+        try:
+            self._ends |= await self._producer.send(EVENTS, prepared.events)
+            self._progress.events_sent += len(prepared.events)
+            if wait:
+                await self._wait_until_applied(self._ends)
+            await self._score(prepared.requests)
+        finally:
+            await labels
+
+    async def _send_labels(self, prepared: Prepared) -> None:
+        await self._producer.send(LABELS, prepared.labels)
+        replies = await self._post(self._connections.labels, "/v1/labels", prepared.over_http)
         self._note_failures(replies)
-        self._progress.labels_sent += len(records) + len(over_http)
+        self._progress.labels_sent += len(prepared.labels) + len(prepared.over_http)
 
     async def _wait_until_applied(self, sent: Mapping[int, int]) -> None:
         """Poll until every entity has been brought up to date with all events sent so far."""
         began = perf_counter()
+        self._prepare_next()
         # Asking too early costs the worker the very core it needs.
-        await asyncio.sleep(self._usual_wait * 0.8)
+        await asyncio.sleep(max(self._usual_wait * 0.8 - (perf_counter() - began), 0))
         while not await self._applied(sent):
             if perf_counter() - began > BARRIER_SECONDS:
                 raise ServiceError(f"events were not applied within {BARRIER_SECONDS:g} s: {sent}")
@@ -126,7 +155,7 @@ class Replay:
         self._usual_wait += 0.1 * (min(waited, 0.05) - self._usual_wait)
 
     async def _applied(self, sent: Mapping[int, int]) -> bool:
-        reply = await self._others.get("/v1/progress")
+        reply = await self._connections.others.get("/v1/progress")
         if reply.status != 200 and self._options.retry:
             await asyncio.sleep(RETRY_SECONDS)
             return False
@@ -134,7 +163,7 @@ class Replay:
         return all(applied.get(str(source), 0) >= end for source, end in sent.items())
 
     async def _score(self, bodies: Sequence[bytes]) -> None:
-        replies = await self._post(self._scores, "/v1/score", bodies)
+        replies = await self._post(self._connections.scores, "/v1/score", bodies)
         self._note_failures(replies)
         good = [reply.milliseconds for reply in replies if reply.good]
         self._progress.latencies_ms += good

@@ -84,9 +84,9 @@ def _start(
         )
     if not kafka and continues_a_log(home):
         raise ServiceError(
-            f"{home / 'archive'}: found records of an earlier log, which the embedded broker forgot "
-            "when it stopped; allowed: none, as new ones would be taken for those. Set TIDEMILL_HOME "
-            "to a new directory (`tidemill kafka --home DIR` runs a broker that keeps its log)"
+            f"{home / 'archive'}: found records of an earlier log, which an embedded broker "
+            "forgets when it stops; allowed: none, as new ones would be taken for those. Set "
+            "TIDEMILL_HOME to a new directory (`tidemill kafka --home DIR` keeps its log)"
         )
     if not redis:
         place = home / "valkey" if kafka else home / "embedded" / "valkey"

@@ -36,7 +36,7 @@ def test_an_input_error_says_field_found_and_allowed() -> None:
 
 
 def test_a_lost_log_says_which_and_what_to_do() -> None:
-    """The text names the topic, its partition, what was processed, what is found and the way out."""
+    """The text names topic and partition, what was processed, what is found, the way out."""
     text = str(LogLost("flights.events", 1, 10))
     for part in ("flights.events", "partition 1", "found no record", "offset 10", "TIDEMILL_HOME"):
         assert part in text
