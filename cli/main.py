@@ -189,7 +189,7 @@ def demo(  # noqa: PLR0913 - a command has as many parameters as options
         str, typer.Option(help="Which months of 2013 to replay, 5-6 to 5-12.")
     ] = "5-6",
     days: Annotated[int | None, typer.Option(help="Stop after so many days.", min=1)] = None,
-    step: Annotated[int, typer.Option(help="Minutes of stream time per step.", min=1)] = 30,
+    step: Annotated[int, typer.Option(help="Minutes of stream time per step.", min=1)] = 60,
     port: Annotated[int, typer.Option(help="The api's port.")] = 8088,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
     serve: Annotated[

@@ -24,12 +24,12 @@ class DemoOptions:
     first_month: int = 5
     last_month: int = 6
     days: int | None = None
-    step_minutes: int = 30
+    step_minutes: int = 60
     port: int = 8088
     json_file: Path | None = None
     serve: bool = False
     retry: bool = False
-    lanes: int = 24
+    lanes: int = 48
     throttled_per_second: float = 60.0
 
     @property
