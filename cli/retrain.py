@@ -8,18 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import aiokafka
-from aiokafka.errors import KafkaError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from batch.exit_codes import ExitCode
 from batch.retrain import Options, RetrainResult
 from batch.retrain import retrain as run_retrain
-from cli.kafka_bus import KafkaProducer, ensure_topics
+from cli.kafka_bus import ensure_topics
+from cli.wiring import connect_producer
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
-from tidemill.errors import BusUnavailable, SettingsError
+from tidemill.errors import SettingsError
 from tidemill.settings import Settings
 from tidemill.topics import MODELS, Names
 from tidemill.wire import Announcement
@@ -76,15 +75,9 @@ def retrain(project: Project, settings: Settings, threads: int) -> RetrainResult
 
 async def _announce(broker: str, names: Names, announcement: Announcement) -> None:
     await ensure_topics(broker, names)
-    client = aiokafka.AIOKafkaProducer(bootstrap_servers=broker, acks="all")
-    try:
-        await client.start()
-        key = announcement.learner.encode()
-        await KafkaProducer(client, names).send_many(MODELS, [(key, announcement.encode())], 0)
-    except KafkaError as error:
-        raise BusUnavailable(f"broker {broker}: {error!r}") from error
-    finally:
-        await client.stop()
+    key = announcement.learner.encode()
+    async with connect_producer(broker, names) as producer:
+        await producer.send_many(MODELS, [(key, announcement.encode())], 0)
 
 
 def summary(result: RetrainResult) -> dict[str, Any]:

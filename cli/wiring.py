@@ -12,6 +12,7 @@ import aiokafka
 import redis.asyncio
 import redis.asyncio.retry
 import redis.backoff
+from aiokafka.errors import KafkaError
 
 from cli import kafka_bus
 from features.plan import FeaturePlan, compile_plan
@@ -61,31 +62,44 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
         retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
     )
     await _until_broker_answers(settings.kafka, names)
-    producer = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=settings.kafka,
+    try:
+        async with connect_producer(settings.kafka, names) as producer:
+            yield Clients(
+                plan=compile_plan(project),
+                settings=settings,
+                names=names,
+                broker=settings.kafka,
+                redis=client,
+                store=RedisStore(client),
+                producer=producer,
+                registry=Registry(settings.home, project.name),
+                clock=SystemClock(),
+            )
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def connect_producer(broker: str, names: Names) -> AsyncIterator[kafka_bus.KafkaProducer]:
+    """A producer for a project's topics. Raises BusUnavailable."""
+    client = aiokafka.AIOKafkaProducer(
+        bootstrap_servers=broker,
         acks="all",
         linger_ms=0,
         max_request_size=kafka_bus.LARGEST_RECORD_BYTES,
         max_batch_size=kafka_bus.LARGEST_BATCH_BYTES,
     )
-    await producer.start()
     try:
-        yield Clients(
-            plan=compile_plan(project),
-            settings=settings,
-            names=names,
-            broker=settings.kafka,
-            redis=client,
-            store=RedisStore(client),
-            producer=kafka_bus.KafkaProducer(producer, names),
-            registry=Registry(settings.home, project.name),
-            clock=SystemClock(),
-        )
+        await client.start()
+    except (KafkaError, OSError) as error:
+        await client.stop()
+        raise BusUnavailable(f"broker {broker}: {error!r}") from error
+    try:
+        yield kafka_bus.KafkaProducer(client, names)
     finally:
         with suppress(TimeoutError):  # What it still holds, a broker that is away will not take.
             async with asyncio.timeout(STOP_SECONDS):
-                await producer.stop()
-        await client.aclose()
+                await client.stop()
 
 
 async def _until_broker_answers(broker: str, names: Names) -> None:

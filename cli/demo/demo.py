@@ -26,8 +26,10 @@ from cli.demo.replay import Connections, Replay
 from cli.demo.report import Machine, build_report, print_report
 from cli.demo.retraining import Retraining
 from cli.demo.view import View
-from cli.services.embedded import embedded_services
+from cli.services.embedded import Endpoints, embedded_services
 from cli.wiring import connect
+from features.archive import read_examples
+from features.freshness import applied_offsets
 from features.plan import FeaturePlan, compile_plan
 from tidemill.errors import ServiceError
 from tidemill.loading import load_project
@@ -37,7 +39,8 @@ from tidemill.topics import Names
 PROJECT_FILE = Path(__file__).resolve().parents[2] / "examples" / "flights" / "project.py"
 # One worker on one machine gains nothing from more, and the embedded broker slows down with each.
 EMBEDDED_PARTITIONS = 1
-HOST, DRAIN_SECONDS, STATUS_SECONDS = "127.0.0.1", 60.0, 1.0
+HOST = "127.0.0.1"
+DRAIN_SECONDS, ARCHIVE_SECONDS, STATUS_SECONDS = 60.0, 15.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -62,40 +65,43 @@ class _Run:
 
 
 def run_demo(
-    options: DemoOptions, settings: Settings, view_progress: Progress | None = None
+    options: DemoOptions, settings: Settings, history: History | None = None
 ) -> dict[str, Any]:
     """Run it and return the report. Raises TidemillError when a part does not do its work.
 
     `settings` may name external services; the demo's own data lies under `home`/demo and starts
-    afresh.
+    afresh. `history` is what happened in 2013 if not all of it.
     """
-    progress = view_progress or Progress()
+    progress = Progress()
     view = View(progress)
     home = (settings.home / "demo").resolve()
     with ExitStack() as stack:
-        with view.phase("read the history"):
-            history = read_history()
+        if history is None:
+            with view.phase("read the history"):
+                history = read_history()
         with view.phase("start services"):
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir(parents=True)
             redis = None if settings.redis is None else str(settings.redis)
             services = embedded_services(home, kafka=settings.kafka, redis=redis)
             endpoints = stack.enter_context(services)
-        partitions = settings.partitions
-        if settings.kafka is None and "partitions" not in settings.model_fields_set:
-            partitions = EMBEDDED_PARTITIONS
-        found = settings.model_copy(
-            update={
-                "kafka": endpoints.kafka,
-                "redis": endpoints.redis,
-                "home": home,
-                "partitions": partitions,
-            }
-        )
-        env = environment(found)
+        found = _settings(settings, endpoints, home)
         plan = compile_plan(load_project(PROJECT_FILE))
-        run = _Run(options, found, env, plan, history, progress, view)
-        return _run(run)
+        return _run(_Run(options, found, environment(found), plan, history, progress, view))
+
+
+def _settings(settings: Settings, endpoints: Endpoints, home: Path) -> Settings:
+    """The run's settings: the services that were started, the demo's own folder."""
+    partitions = settings.partitions
+    if settings.kafka is None and "partitions" not in settings.model_fields_set:
+        partitions = EMBEDDED_PARTITIONS
+    changed = {
+        "kafka": endpoints.kafka,
+        "redis": endpoints.redis,
+        "home": home,
+        "partitions": partitions,
+    }
+    return settings.model_copy(update=changed)
 
 
 def _run(run: _Run) -> dict[str, Any]:
@@ -107,17 +113,29 @@ def _run(run: _Run) -> dict[str, Any]:
     with _processes(run) as children:
         with view.phase("replay"):
             uvloop.run(_replay(run, children))
+        report = {}
         if options.serve:
+            _wait_for_archive(run)
+            report = _report(run, children, {})
             _serve(run, children)
-        rss_mb = {name: each.peak_mb() for name, each in children.items()}
         with view.phase("stop"):
             exit_codes = {name: each.stop() for name, each in children.items()}
-    with view.phase("report"):
-        report = build_report(run.plan.project, run.home, run.progress, Machine(rss_mb, exit_codes))
-    print_report(report, view.console)
-    if options.json_file is not None:
-        options.json_file.write_text(json.dumps(report, indent=2) + "\n")
+    report = report or _report(run, children, exit_codes)
     _require_clean_exits(exit_codes)
+    return report
+
+
+def _report(
+    run: _Run, children: Mapping[str, Child], exit_codes: Mapping[str, int]
+) -> dict[str, Any]:
+    """Build, print and write it; needs a complete archive."""
+    rss_mb = {name: each.peak_mb() for name, each in children.items()}
+    with run.view.phase("report"):
+        machine = Machine(rss_mb, exit_codes)
+        report = build_report(run.plan.project, run.home, run.progress, machine)
+    print_report(report, run.view.console)
+    if run.options.json_file is not None:
+        run.options.json_file.write_text(json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -128,6 +146,12 @@ async def _load(run: _Run) -> None:
     chosen, vectors = backfill.run()
     count = backfill.archive(run.home, chosen, vectors)
     async with connect(run.plan.project, run.settings) as clients:
+        applied = await applied_offsets(clients.store, clients.names)
+        if any(applied.values()):
+            name, allowed = run.plan.project.name, "services that hold nothing of this project"
+            raise ServiceError(
+                f"{name}: found events applied before: {applied}; allowed: {allowed}"
+            )
         await clients.store.write(list(backfill.blobs(clients.names)))
     run.view.say(f"  {count:,} examples")
 
@@ -236,6 +260,17 @@ async def _drain(client: HttpClient, progress: Progress, watch: Callable[[], Non
         if (joined, learned) != before:
             before, moved = (joined, learned), time.monotonic()
         await asyncio.sleep(0.2)
+
+
+def _wait_for_archive(run: _Run) -> None:
+    """The worker writes the archive a moment later; what is missing after a while stays missing."""
+    wanted = run.progress.status["worker"]["counts"]["examples"]
+    deadline = time.monotonic() + ARCHIVE_SECONDS
+    while time.monotonic() < deadline:
+        offsets = read_examples(run.home, run.plan.project.name)["offset"].to_numpy()
+        if (offsets >= 0).sum() >= wanted:
+            return
+        time.sleep(0.5)
 
 
 def _serve(run: _Run, children: Mapping[str, Child]) -> None:
