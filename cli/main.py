@@ -94,6 +94,7 @@ def check(file: ProjectFile) -> None:
 def worker(
     file: ProjectFile,
     metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics here.")] = None,
+    metrics_host: Annotated[str, typer.Option(help="The address for metrics.")] = "127.0.0.1",
 ) -> None:
     """Keep features fresh, join labels, learn and archive (TIDEMILL_KAFKA, TIDEMILL_REDIS)."""
     with _errors_as_exit_codes():
@@ -103,7 +104,8 @@ def worker(
 
         from cli.worker import work
 
-        uvloop.run(work(project, settings, metrics_port))
+        place = None if metrics_port is None else (metrics_host, metrics_port)
+        uvloop.run(work(project, settings, place))
 
 
 @app.command()

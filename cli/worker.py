@@ -28,11 +28,11 @@ from tidemill.errors import ServiceError
 from tidemill.settings import Settings
 
 
-async def work(project: Project, settings: Settings, metrics_port: int | None) -> None:
-    """Run a worker until SIGTERM or SIGINT."""
+async def work(project: Project, settings: Settings, metrics: tuple[str, int] | None) -> None:
+    """Run a worker until SIGTERM or SIGINT; `metrics` is the address and port to serve them on."""
     measurements = Measurements()
-    if metrics_port is not None:
-        _serve_metrics(metrics_port, measurements)
+    if metrics is not None:
+        _serve_metrics(*metrics, measurements)
     stopping = asyncio.Event()
     async with connect(project, settings) as clients:
         # Not before: a worker that still waits for the broker has nothing to finish.
@@ -42,12 +42,14 @@ async def work(project: Project, settings: Settings, metrics_port: int | None) -
         await run_worker(_worker(clients, measurements), stopping)
 
 
-def _serve_metrics(port: int, measurements: Measurements) -> None:
+def _serve_metrics(host: str, port: int, measurements: Measurements) -> None:
     try:
-        prometheus_client.start_http_server(port, "0.0.0.0", measurements.registry)  # noqa: S104
+        prometheus_client.start_http_server(port, host, measurements.registry)
     except OSError as error:
         found = "in use by another process" if error.errno == errno.EADDRINUSE else error.strerror
-        raise ServiceError(f"metrics: port {port}: {found}; allowed: a free port") from None
+        raise ServiceError(
+            f"metrics: port {port} on {host}: {found}; allowed: a free port"
+        ) from None
 
 
 def _worker(clients: Clients, measurements: Measurements) -> Worker:
