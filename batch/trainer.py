@@ -40,6 +40,7 @@ class Trainer:
             labels,
             feature_name=list(self.schema.names),
             categorical_feature=list(self.schema.categorical),
+            params={"verbose": -1},  # hashed categories have gaps, and it would say so every time
         )
         self._progress.start(stage, self.settings.rounds)
         booster = lightgbm.train(

@@ -11,12 +11,14 @@ from api.ports import Ports
 from api.server import bind, serve_on
 from api.service import ScoringService
 from cli import kafka_bus
-from cli.wiring import IDLE_FETCH_MS, Clients, connect
+from cli.wiring import Clients, connect
 from console.pages import console_app
 from features.freshness import applied_offsets
 from features.vectors import VectorReader
 from tidemill.declaration import Project
 from tidemill.settings import Settings
+
+ANNOUNCEMENT_WAIT_MS = 50
 
 
 async def serve(project: Project, settings: Settings, host: str, port: int) -> None:
@@ -48,7 +50,7 @@ def scoring_app(clients: Clients) -> Any:
         reader=VectorReader(clients.plan, names, store),
         producer=clients.producer,
         registry=clients.registry,
-        announcements=lambda: kafka_bus.announcements(clients.broker, names, IDLE_FETCH_MS),
+        announcements=lambda: kafka_bus.announcements(clients.broker, names, ANNOUNCEMENT_WAIT_MS),
         read_snapshot=read_snapshot,
         check_store=check_store,
         check_broker=check_broker,

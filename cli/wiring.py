@@ -26,7 +26,6 @@ from tidemill.topics import Names
 
 STORE_TIMEOUT_SECONDS = 5.0
 STOP_SECONDS = 5.0
-IDLE_FETCH_MS = 50
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import errno
 import signal
+from dataclasses import dataclass
 
 import prometheus_client
 
 from cli.kafka_bus import KafkaConsumer
-from cli.wiring import IDLE_FETCH_MS, Clients, connect
+from cli.wiring import Clients, connect
 from features.decoding import EventDecoder
 from streams.app import Worker, run_worker
 from streams.archive import Archive
@@ -26,6 +27,18 @@ from streams.step import Step
 from tidemill.declaration import Project
 from tidemill.errors import ServiceError
 from tidemill.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """When the broker answers a fetch: at once with `min_bytes`, else after `wait_ms`."""
+
+    wait_ms: int
+    min_bytes: int = 1
+
+
+# Features are waited for; labels may gather for a moment, the archive longer: fewer, larger reads.
+LABELS, ARCHIVE = Fetch(20, 64 * 1024), Fetch(500, 1024 * 1024)
 
 
 async def work(project: Project, settings: Settings, metrics: tuple[str, int] | None) -> None:
@@ -66,12 +79,13 @@ def _worker(clients: Clients, measurements: Measurements) -> Worker:
         rows=settings.archive_rows,
         interval_ms=settings.archive_interval_ms,
     )
-    steps: list[tuple[Step, int]] = [
-        (Rekey(context, decoder, letters, settings.duplicate_window), settings.fetch_wait_ms),
-        (Fold(context), settings.fetch_wait_ms),
-        (Join(context, letters, settings.clock_skew_ms), IDLE_FETCH_MS),
-        (learn, IDLE_FETCH_MS),
-        (archive, 10 * IDLE_FETCH_MS),
+    features = Fetch(settings.fetch_wait_ms)
+    steps: list[tuple[Step, Fetch]] = [
+        (Rekey(context, decoder, letters, settings.duplicate_window), features),
+        (Fold(context), features),
+        (Join(context, letters, settings.clock_skew_ms), LABELS),
+        (learn, LABELS),
+        (archive, ARCHIVE),
     ]
     pace = Pace(batch_records=settings.batch_records)
     return Worker(
@@ -80,20 +94,21 @@ def _worker(clients: Clients, measurements: Measurements) -> Worker:
         settings.home / "faust",
         settings.session_timeout_ms,
         [
-            MicroBatches(step, _consumer(clients, step, wait), measurements, pace)
-            for step, wait in steps
+            MicroBatches(step, _consumer(clients, step, fetch), measurements, pace)
+            for step, fetch in steps
         ],
         StatusBoard(context, learn),
         learn.wake,
     )
 
 
-def _consumer(clients: Clients, step: Step, fetch_wait_ms: int) -> KafkaConsumer:
+def _consumer(clients: Clients, step: Step, fetch: Fetch) -> KafkaConsumer:
     session = clients.settings.session_timeout_ms
     options = {
         "bootstrap_servers": clients.broker,
         "group_id": f"{clients.names.project}-{step.name}",
-        "fetch_max_wait_ms": fetch_wait_ms,
+        "fetch_max_wait_ms": fetch.wait_ms,
+        "fetch_min_bytes": fetch.min_bytes,
         "session_timeout_ms": session,
         "heartbeat_interval_ms": session // 3,
         "max_partition_fetch_bytes": 4 * 1024 * 1024,

@@ -34,6 +34,7 @@ class EventProducer:
         try:
             await self._client.start()
         except (KafkaError, OSError) as error:
+            await self._client.stop()
             raise BusUnavailable(f"broker {self._broker}: {error!r}") from error
         return self
 

@@ -25,7 +25,7 @@ class Retrain:
     outcome: str
     release: str | None
     seconds: float
-    reasons: tuple[str, ...] = ()
+    reasons: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -21,6 +21,7 @@ from tidemill.errors import ServiceError
 from tidemill.topics import EVENTS, LABELS
 
 BARRIER_SECONDS, FIRST_GUESS_SECONDS, POLL_SECONDS, RETRY_SECONDS = 60.0, 0.004, 0.0015, 0.05
+LEFT_FOR_SECONDS = 60.0  # at the slow rate there is always this much more to score
 OVER_HTTP_EVERY = 50  # one label in so many goes through the api instead of Kafka
 SHOWN_FAILURES = 5
 
@@ -84,7 +85,7 @@ class Replay:
             self._next = None
             await self._step(prepared, wait=not ready or bool(prepared.requests))
             if slow:
-                pause = len(prepared.requests) / self._options.throttled_per_second
+                pause = len(prepared.requests) / self._slow_rate()
                 await asyncio.sleep(max(pause - (perf_counter() - began), 0))
             if self._next is None:
                 self._prepare_next()
@@ -99,6 +100,11 @@ class Replay:
                     self._progress.seconds_full_speed += now - began
                 self._progress.seconds_overall = now - started
             slow, began = now_slow, now
+
+    def _slow_rate(self) -> float:
+        """Flights per second beside a retrain; fewer where few are left, to see its swap."""
+        left = self._progress.flights_total - self._progress.scored
+        return min(self._options.throttled_per_second, max(left / LEFT_FOR_SECONDS, 1.0))
 
     def _prepare_next(self) -> None:
         step = next(self._steps, None)

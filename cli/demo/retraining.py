@@ -75,7 +75,7 @@ class Retraining:
             self._child.require_running()
         found = _last_json(self._child.launch.log_file.read_text())
         self._current.outcome = found.get("outcome", "")
-        self._current.reasons = tuple(found.get("reasons", ()))
+        self._current.reasons = list(found.get("reasons", ()))
         self._current.release = found.get("release")
         self._current.seconds = round(perf_counter() - self._began, 1)
         self._child, self._ended = None, perf_counter()

@@ -34,9 +34,8 @@ class Server:
         if self.down:
             raise ConnectionError
         self.paths.append(head.split()[1].decode())
-        length = next(
-            (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.startswith(b"Content-L")), 0
-        )  # fmt: skip
+        lines = [line.partition(b": ") for line in head.split(b"\r\n")]
+        length = int({name: value for name, _, value in lines}.get(b"Content-Length", 0))
         body = await reader.readexactly(length)
         self.open_requests += 1
         self.most_at_once = max(self.most_at_once, self.open_requests)

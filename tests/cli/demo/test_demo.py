@@ -49,10 +49,10 @@ def running(commands: list[str]) -> list[int]:
 
 
 def test_demo_closes_the_loop_and_reports_it(tmp_path, capsys):
-    """Two days: nothing fails, every label becomes an example, a retrain is served, quality is measured."""
+    """Three days: nothing fails, every label becomes an example, a retrain runs beside it."""
     json_file = tmp_path / "report.json"
     port = free_port()
-    options = DemoOptions(days=2, port=port, json_file=json_file)
+    options = DemoOptions(days=3, port=port, json_file=json_file)
     settings = Settings(home=tmp_path / "home", kafka=None, redis=None)
     report = run_demo(options, settings, three_weeks())
     assert json.loads(json_file.read_text()) == report
@@ -61,7 +61,11 @@ def test_demo_closes_the_loop_and_reports_it(tmp_path, capsys):
     assert report["events_read"] == report["events_applied"] == report["events_sent"]
     assert report["predictions"] == report["scored"] == report["labels_sent"]
     assert report["examples"] == report["labels_joined"] == report["scored"] > 1_000
-    assert (report["releases_served"], report["snapshots_served"] > 2) == (2, True)
+    (retrain,) = report["retrains"]
+    # So little data may not make a better model; then the gate says so.
+    published = {"published": 1, "refused": 0}[retrain["outcome"]]
+    assert report["releases_served"] == 1 + published
+    assert report["snapshots_served"] > 2
     assert report["auc"].keys() == report["log_loss"].keys() == ROLES
     assert report["auc"]["release"] > report["auc"]["static"]
     assert report["exit_codes"] == {"worker": 0, "api": 0}
