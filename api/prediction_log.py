@@ -17,7 +17,7 @@ from tidemill.wire import Prediction
 
 _LOG = structlog.get_logger()
 _SEND_AT_ONCE = 500
-_GATHER_SECONDS = 0.005
+_GATHER_SECONDS = 0.02
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.05, 2.0
 
 Outgoing = list[tuple[bytes | None, bytes]]

@@ -17,6 +17,7 @@ const state = { status: null, seconds: 600, paused: false, retryAt: null };
 
 const track = new Track(by("chart-track"));
 const charts = Object.entries(CURVES).map(([id, spec]) => new Chart(by(id), spec, readTime));
+const SHORTEST_MS = 30_000;
 const views = [track, ...charts];
 
 function readTime(ms) {
@@ -31,10 +32,17 @@ function draw() {
   showBadCases(status.bad_cases ?? []);
 }
 
+// The chosen range, or what there is of it: a service that has just begun fills the width as well.
+function beginning({ api, worker, now_ms: now }, seconds) {
+  const first = [api?.series?.[0], worker?.series?.[0]].map((point) => point?.time_ms ?? now);
+  return Math.max(now - seconds * 1000, Math.min(...first, now - SHORTEST_MS));
+}
+
 function drawCurves() {
   const { status, seconds } = state;
   if (status === null) return;
-  for (const view of views) view.show(status, status.now_ms - seconds * 1000, status.now_ms);
+  const from = beginning(status, seconds);
+  for (const view of views) view.show(status, from, status.now_ms);
   if (charts[0].plot.cursor.idx == null) readTime(null);
 }
 
