@@ -130,15 +130,12 @@ class Replay:
 
     async def _step(self, prepared: Prepared, wait: bool) -> None:
         """What is known goes out and is applied, then the flights are scored."""
-        labels = asyncio.create_task(self._send_labels(prepared))
-        try:
-            self._ends |= await self._producer.send(EVENTS, prepared.events)
-            self._progress.events_sent += len(prepared.events)
-            if wait:
-                await self._wait_until_applied(self._ends)
-            await self._score(prepared.requests)
-        finally:
-            await labels
+        self._ends |= await self._producer.send(EVENTS, prepared.events)
+        self._progress.events_sent += len(prepared.events)
+        if wait:
+            await self._wait_until_applied(self._ends)
+        # Labels go out beside the scores: while the events are applied they would be in the way.
+        await asyncio.gather(self._send_labels(prepared), self._score(prepared.requests))
 
     async def _send_labels(self, prepared: Prepared) -> None:
         await self._producer.send(LABELS, prepared.labels)
