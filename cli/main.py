@@ -161,10 +161,12 @@ def services() -> None:
     """
     with _errors_as_exit_codes():
         from cli.services.embedded import Endpoints, run_services
+        from cli.services.tansu import SUITABLE
 
         def announce(endpoints: Endpoints) -> None:
-            typer.echo(f"export TIDEMILL_KAFKA={endpoints.kafka}")
-            typer.echo(f"export TIDEMILL_REDIS={endpoints.redis}")
+            values = {"kafka": endpoints.kafka, "redis": endpoints.redis} | SUITABLE
+            for name, value in values.items():
+                typer.echo(f"export TIDEMILL_{name.upper()}={value}")
 
         run_services(read_settings().home, announce)
 

@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     """Where releases, the archive and embedded services keep their data."""
     partitions: int = pydantic.Field(default=4, ge=1, le=1024)
     """Partitions of a topic that carries traffic; never change it for a project with data."""
-    fetch_wait_ms: int = pydantic.Field(default=10, ge=1, le=5_000)
+    fetch_wait_ms: int = pydantic.Field(default=100, ge=1, le=5_000)
     """How long the broker may hold a fetch that finds nothing."""
     session_timeout_ms: int = pydantic.Field(default=6_000, ge=1_000, le=300_000)
     """A worker that is silent this long loses its partitions."""

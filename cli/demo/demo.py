@@ -27,6 +27,7 @@ from cli.demo.report import Machine, build_report, print_report
 from cli.demo.retraining import Retraining
 from cli.demo.view import View
 from cli.services.embedded import Endpoints, embedded_services
+from cli.services.tansu import SUITABLE
 from cli.wiring import connect
 from features.archive import read_examples
 from features.freshness import applied_offsets
@@ -38,7 +39,6 @@ from tidemill.topics import Names
 
 PROJECT_FILE = Path(__file__).resolve().parents[2] / "examples" / "flights" / "project.py"
 # One worker on one machine gains nothing from more, and the embedded broker slows down with each.
-EMBEDDED_PARTITIONS = 1
 HOST = "127.0.0.1"
 DRAIN_SECONDS, ARCHIVE_SECONDS, STATUS_SECONDS = 60.0, 15.0, 1.0
 
@@ -92,16 +92,12 @@ def run_demo(
 
 def _settings(settings: Settings, endpoints: Endpoints, home: Path) -> Settings:
     """The run's settings: the services that were started, the demo's own folder."""
-    partitions = settings.partitions
-    if settings.kafka is None and "partitions" not in settings.model_fields_set:
-        partitions = EMBEDDED_PARTITIONS
-    changed = {
-        "kafka": endpoints.kafka,
-        "redis": endpoints.redis,
-        "home": home,
-        "partitions": partitions,
+    suitable = SUITABLE if settings.kafka is None else {}
+    chosen = {
+        name: value for name, value in suitable.items() if name not in settings.model_fields_set
     }
-    return settings.model_copy(update=changed)
+    services = {"kafka": endpoints.kafka, "redis": endpoints.redis, "home": home}
+    return settings.model_copy(update=chosen | services)
 
 
 def _run(run: _Run) -> dict[str, Any]:

@@ -93,6 +93,7 @@ def environment(settings: Settings) -> Mapping[str, str]:
         "TIDEMILL_REDIS": str(settings.redis),
         "TIDEMILL_HOME": str(settings.home.resolve()),
         "TIDEMILL_PARTITIONS": str(settings.partitions),
+        "TIDEMILL_FETCH_WAIT_MS": str(settings.fetch_wait_ms),
         # Retrains shall see what was learned a moment ago.
         "TIDEMILL_ARCHIVE_INTERVAL_MS": "1000",
     }

@@ -13,6 +13,14 @@ from cli.services.server import LocalServer, executable
 from tidemill.errors import ServiceError
 
 
+SUITABLE = {"partitions": 1, "fetch_wait_ms": 10}
+"""Settings (of `tidemill.settings`) that suit this broker, unless someone chose others.
+
+It looks for new records only when a fetch's wait ends, and each look costs time for every batch of
+every partition.
+"""
+
+
 class EmbeddedBroker(LocalServer):
     """Tansu on loopback, for demos and tests: it forgets every record when it stops.
 
