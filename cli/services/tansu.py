@@ -12,7 +12,6 @@ from cli.services.process import Launch
 from cli.services.server import LocalServer, executable
 from tidemill.errors import ServiceError
 
-
 SUITABLE = {"partitions": 1, "fetch_wait_ms": 10}
 """Settings (of `tidemill.settings`) that suit this broker, unless someone chose others.
 
