@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import aiokafka
@@ -21,6 +22,9 @@ from tidemill.wire import Announcement, decode
 SEND_SECONDS = 30.0
 LARGEST_RECORD_BYTES = 8 * 1024 * 1024
 LARGEST_BATCH_BYTES = 512 * 1024
+
+# Written in Python, and event keys repeat.
+_hash = lru_cache(maxsize=4096)(murmur2)
 
 
 class KafkaProducer:
@@ -70,7 +74,7 @@ class KafkaProducer:
     def _partition(self, kind: str, key: bytes | None) -> int:
         """Where every Kafka client would put the key; without one, in the first partition."""
         partitions = self._names.partitions_of(kind)
-        return 0 if key is None or partitions == 1 else (murmur2(key) & 0x7FFFFFFF) % partitions
+        return 0 if key is None or partitions == 1 else (_hash(key) & 0x7FFFFFFF) % partitions
 
 
 class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]

@@ -20,7 +20,6 @@ from cli.demo.client import HttpClient, require_ok
 from cli.demo.history import History, read_history
 from cli.demo.options import DemoOptions
 from cli.demo.processes import START_SECONDS, Child, answers, child, command, environment
-from cli.demo.producer import EventProducer
 from cli.demo.progress import Progress
 from cli.demo.replay import Connections, Replay
 from cli.demo.report import Machine, build_report, print_report
@@ -28,7 +27,7 @@ from cli.demo.retraining import Retraining
 from cli.demo.view import View
 from cli.services.embedded import Endpoints, embedded_services
 from cli.services.tansu import SUITABLE
-from cli.wiring import connect
+from cli.wiring import connect, connect_producer
 from features.archive import read_examples
 from features.freshness import applied_offsets
 from features.plan import FeaturePlan, compile_plan
@@ -214,7 +213,7 @@ async def _replay(run: _Run, children: Mapping[str, Child]) -> None:
         retraining = Retraining(options.retrains_ms, new_retrain, others, progress, watch)
         stack.callback(retraining.stop)
         async with (
-            EventProducer(str(run.settings.kafka), names) as producer,
+            connect_producer(str(run.settings.kafka), names) as producer,
             _looking(looks, progress),
         ):
             connections = Connections(scores, labels, others, producer)

@@ -12,21 +12,24 @@ from tidemill.declaration import Event
 _encode = msgspec.json.Encoder().encode
 
 
-def event_records(event: Event, columns: Columns) -> list[tuple[str, bytes]]:
+def event_records(event: Event, columns: Columns) -> list[tuple[bytes | None, bytes]]:
     """Events as (key, JSON body); a number that is missing travels as null."""
     names = ["time", *(field.name for field in event.columns)]
     place = names.index(event.key)
     return [
-        (values[place], _encode({"event": event.name} | dict(zip(names, values, strict=True))))
+        (
+            values[place].encode(),
+            _encode({"event": event.name} | dict(zip(names, values, strict=True))),
+        )
         for values in _tuples(columns, names)
     ]
 
 
-def label_records(columns: Columns) -> list[tuple[str, bytes]]:
+def label_records(columns: Columns) -> list[tuple[bytes | None, bytes]]:
     """Labels as (key, JSON body)."""
     names = ["key", "value", "time"]
     return [
-        (values[0], _encode(dict(zip(names, values, strict=True))))
+        (values[0].encode(), _encode(dict(zip(names, values, strict=True))))
         for values in _tuples(columns, names)
     ]
 

@@ -13,9 +13,9 @@ from cli.demo.client import HttpClient, Reply, require_ok
 from cli.demo.history import History
 from cli.demo.messages import event_records, label_records, request_bodies
 from cli.demo.options import DemoOptions
-from cli.demo.producer import EventProducer
 from cli.demo.progress import Progress
 from cli.demo.timeline import Step, rows, steps
+from tidemill.bus import Producer
 from tidemill.declaration import Project
 from tidemill.errors import ServiceError
 from tidemill.topics import EVENTS, LABELS
@@ -33,7 +33,7 @@ class Connections:
     scores: HttpClient
     labels: HttpClient
     others: HttpClient
-    producer: EventProducer
+    producer: Producer
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ class Prepared:
     """One step as it will be sent; `over_http` are the labels that go through the api."""
 
     step: Step
-    events: list[tuple[str, bytes]]
-    labels: list[tuple[str, bytes]]
+    events: list[tuple[bytes | None, bytes]]
+    labels: list[tuple[bytes | None, bytes]]
     over_http: list[bytes]
     requests: list[bytes]
 
@@ -130,7 +130,7 @@ class Replay:
 
     async def _step(self, prepared: Prepared, wait: bool) -> None:
         """What is known goes out and is applied, then the flights are scored."""
-        self._ends |= await self._producer.send(EVENTS, prepared.events)
+        self._ends |= dict(await self._producer.send_many(EVENTS, prepared.events))
         self._progress.events_sent += len(prepared.events)
         if wait:
             await self._wait_until_applied(self._ends)
@@ -138,7 +138,7 @@ class Replay:
         await asyncio.gather(self._send_labels(prepared), self._score(prepared.requests))
 
     async def _send_labels(self, prepared: Prepared) -> None:
-        await self._producer.send(LABELS, prepared.labels)
+        await self._producer.send_many(LABELS, prepared.labels)
         replies = await self._post(self._connections.labels, "/v1/labels", prepared.over_http)
         self._note_failures(replies)
         self._progress.labels_sent += len(prepared.labels) + len(prepared.over_http)

@@ -24,7 +24,7 @@ def test_event_carries_its_name_time_and_fields():
         "not_declared": np.array([1]),
     }
     ((key, body),) = event_records(event, columns)
-    assert key == "JFK"
+    assert key == b"JFK"
     expected = {"event": "left", "time": 7, "at": "JFK", "tail": None, "delay": None}
     assert json.loads(body) == expected
 
@@ -33,7 +33,7 @@ def test_label_is_what_the_topic_takes():
     """Key, value and time, keyed by the join key."""
     columns = {"key": texts("f1"), "value": np.array([1], np.int8), "time": np.array([9])}
     assert [(k, json.loads(b)) for k, b in label_records(columns)] == [
-        ("f1", {"key": "f1", "value": 1, "time": 9})
+        (b"f1", {"key": "f1", "value": 1, "time": 9})
     ]
 
 

@@ -36,7 +36,9 @@ class World:
         self.sent = self.applied = self.polls = 0
         self.failures = 0
 
-    async def send(self, kind: str, records: list[tuple[str, bytes]]) -> dict[int, int]:
+    async def send_many(
+        self, kind: str, records: list[tuple[bytes, bytes]], partition: int | None = None
+    ) -> dict[int, int]:
         """The broker."""
         self.log += [(kind, json.loads(body)["time"]) for _, body in records]
         if kind == "events":

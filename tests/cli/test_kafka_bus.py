@@ -2,10 +2,10 @@
 
 import pytest
 
-from cli.demo.producer import EventProducer
 from cli.kafka_bus import ensure_topics
 from cli.services.ports import free_port
 from cli.services.tansu import EmbeddedBroker
+from cli.wiring import connect_producer
 from tidemill.errors import BusUnavailable
 from tidemill.topics import EVENTS, Names
 
@@ -22,20 +22,20 @@ def broker(tmp_path_factory):
 async def test_offsets_follow_the_last_record_of_each_partition(broker):
     """Keys go where every Kafka client puts them; offsets count what each partition holds."""
     await ensure_topics(broker, NAMES)
-    async with EventProducer(broker, NAMES) as producer:
+    async with connect_producer(broker, NAMES) as producer:
         # murmur2 puts EWR, JFK and LGA on partitions 3, 1 and 0 of four.
-        records = [("EWR", b"1"), ("JFK", b"2"), ("EWR", b"3"), ("LGA", b"4")]
-        assert await producer.send(EVENTS, records) == {3: 2, 1: 1, 0: 1}
-        assert await producer.send(EVENTS, [("EWR", b"5")]) == {3: 3}
-        assert await producer.send(EVENTS, []) == {}
+        records = [(b"EWR", b"1"), (b"JFK", b"2"), (b"EWR", b"3"), (b"LGA", b"4")]
+        assert await producer.send_many(EVENTS, records) == {3: 2, 1: 1, 0: 1}
+        assert await producer.send_many(EVENTS, [(b"EWR", b"5")]) == {3: 3}
+        assert await producer.send_many(EVENTS, []) == {}
 
 
 async def test_many_records_are_several_batches(broker):
     """What does not fit into one batch goes into the next."""
     await ensure_topics(broker, NAMES)
-    async with EventProducer(broker, NAMES) as producer:
-        (before,) = (await producer.send(EVENTS, [("JFK", b"x")])).values()
-        sent = await producer.send(EVENTS, [("JFK", bytes(300_000))] * 8)
+    async with connect_producer(broker, NAMES) as producer:
+        (before,) = (await producer.send_many(EVENTS, [(b"JFK", b"x")])).values()
+        sent = await producer.send_many(EVENTS, [(b"JFK", bytes(300_000))] * 8)
         assert sent == {1: before + 8}
 
 
@@ -43,5 +43,5 @@ async def test_broker_that_is_not_there_is_named():
     """Starting without a broker is one clear error."""
     nowhere = f"127.0.0.1:{free_port()}"
     with pytest.raises(BusUnavailable, match=nowhere):
-        async with EventProducer(nowhere, NAMES):
+        async with connect_producer(nowhere, NAMES):
             pass
