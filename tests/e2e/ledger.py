@@ -143,6 +143,20 @@ class Ledger:
         assert blobs, "no events were replayed"
         return [key for key, blob in blobs.items() if stored[key] != blob]
 
+    async def archived(self, events_sent: dict[int, int]) -> None:
+        """Wait until the archive holds the log, each record once."""
+        events = await read_log(self.service.kafka, EVENTS, events_sent)
+        expected = {EVENTS: places(archivable(events))}
+        for kind in (PREDICTIONS, EXAMPLES):
+            expected[kind] = places(await read_log(self.service.kafka, kind))
+
+        async def differences() -> list[object]:
+            return [
+                each for kind in expected for each in self.archive_differs(kind, expected[kind])
+            ]
+
+        await until("everything is archived", differences, good=lambda found: found == [])
+
     def archive_differs(self, kind: str, expected: Sequence[tuple[int, int]]) -> list[object]:
         """Places (partition, offset) that are missing, unexpected or there twice."""
         table = read_archive(self.service.home, PROJECT.name, kind)
