@@ -19,7 +19,7 @@ from tidemill.errors import DeclarationError, LockedError, SettingsError, Tidemi
 from tidemill.loading import load_project
 from tidemill.settings import Settings, read_settings
 
-FAILURE, USER_ERROR, LOCKED = 1, 2, 4
+FAILURE, USER_ERROR, LOCKED, INTERRUPTED = 1, 2, 4, 130
 app = typer.Typer(
     help="Live scoring with models that learn from every outcome.",
     no_args_is_help=True,
@@ -41,7 +41,7 @@ def _errors_as_exit_codes() -> Iterator[None]:
     except TidemillError as error:
         _end(error, FAILURE)
     except KeyboardInterrupt:
-        raise typer.Exit(130) from None
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def _end(error: Exception, code: int) -> None:
@@ -93,7 +93,9 @@ def check(file: ProjectFile) -> None:
 @app.command()
 def worker(
     file: ProjectFile,
-    metrics_port: Annotated[int | None, typer.Option(help="Serve Prometheus metrics here.")] = None,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Serve Prometheus metrics here.", min=1, max=65535)
+    ] = None,
     metrics_host: Annotated[str, typer.Option(help="The address for metrics.")] = "127.0.0.1",
 ) -> None:
     """Keep features fresh, join labels, learn and archive (TIDEMILL_KAFKA, TIDEMILL_REDIS)."""
@@ -112,7 +114,7 @@ def worker(
 def api(
     file: ProjectFile,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 8088,
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8088,
 ) -> None:
     """Serve scores over HTTP (needs TIDEMILL_KAFKA and TIDEMILL_REDIS)."""
     with _errors_as_exit_codes():
@@ -175,7 +177,7 @@ def services() -> None:
 def kafka(
     home: Annotated[Path, typer.Option(help="An unpacked Apache Kafka distribution.")],
     data: Annotated[Path | None, typer.Option(help="Where it keeps its log.")] = None,
-    port: Annotated[int, typer.Option(help="The port to listen on.")] = 9092,
+    port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 9092,
 ) -> None:
     """Run a local Apache Kafka (KRaft, one node, loopback) until Ctrl-C."""
     with _errors_as_exit_codes():
@@ -194,7 +196,7 @@ def demo(  # noqa: PLR0913 - a command has as many parameters as options
     ] = "5-6",
     days: Annotated[int | None, typer.Option(help="Stop after so many days.", min=1)] = None,
     step: Annotated[int, typer.Option(help="Minutes of stream time per step.", min=1)] = 60,
-    port: Annotated[int, typer.Option(help="The api's port.")] = 8088,
+    port: Annotated[int, typer.Option(help="The api's port.", min=1, max=65535)] = 8088,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the report here.")] = None,
     serve: Annotated[
         bool, typer.Option(help="Keep serving after the replay, until Ctrl-C.")
@@ -208,5 +210,9 @@ def demo(  # noqa: PLR0913 - a command has as many parameters as options
 
         first, last = parse_months(months)
         options = DemoOptions(first, last, days, step, port, json_file, serve)
+        finished = False
         with stop_signals():
             run_demo(options, read_settings())
+            finished = True
+        if not finished:  # the signal ended the block
+            raise typer.Exit(INTERRUPTED)

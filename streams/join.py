@@ -175,7 +175,6 @@ class Join:
         try:
             label = decode_label(message.value or b"", self._clock.now_ms() + self._skew_ms)
             results.count("labels")
-            state.pending.stream_time = max(state.pending.stream_time, label.time)
             entry = state.pending.get(label.key)
             if entry is None:
                 expires = label.time + self._wait_ms

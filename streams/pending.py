@@ -45,7 +45,7 @@ _ENCODER = msgspec.msgpack.Encoder()
 class PendingTable:
     """One partition's entries by join key; remembers what changed since the last commit.
 
-    Stream time is the newest request or label time seen; entries expire by it, not by the clock.
+    Stream time is the newest request time seen; entries expire by it, not by the clock.
     """
 
     def __init__(self, stored: Mapping[str, bytes], stream_time: int) -> None:

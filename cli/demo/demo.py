@@ -25,13 +25,15 @@ from cli.demo.replay import Connections, Replay
 from cli.demo.report import Machine, build_report, print_report
 from cli.demo.retraining import Retraining
 from cli.demo.view import View
+from cli.services.directory import claim_directory
 from cli.services.embedded import Endpoints, embedded_services
+from cli.services.ports import require_free
 from cli.services.tansu import SUITABLE
 from cli.wiring import connect, connect_producer
 from features.archive import read_examples
 from features.freshness import applied_offsets
 from features.plan import FeaturePlan, compile_plan
-from tidemill.errors import ServiceError
+from tidemill.errors import ServiceError, SettingsError
 from tidemill.loading import load_project
 from tidemill.settings import Settings
 from tidemill.topics import Names
@@ -74,11 +76,14 @@ def run_demo(
     progress = Progress()
     view = View(progress)
     home = (settings.home / "demo").resolve()
+    _check_options(options)
     with ExitStack() as stack:
         if history is None:
             with view.phase("read the history"):
                 history = read_history()
         with view.phase("start services"):
+            claim = claim_directory(settings.home.resolve() / "demo-claim")
+            stack.callback(claim.release)
             shutil.rmtree(home, ignore_errors=True)
             home.mkdir(parents=True)
             redis = None if settings.redis is None else str(settings.redis)
@@ -87,6 +92,15 @@ def run_demo(
         found = _settings(settings, endpoints, home)
         plan = compile_plan(load_project(PROJECT_FILE))
         return _run(_Run(options, found, environment(found), plan, history, progress, view))
+
+
+def _check_options(options: DemoOptions) -> None:
+    """Say now what would otherwise fail minutes later."""
+    require_free("the api", options.port)
+    if options.json_file is not None and not options.json_file.resolve().parent.is_dir():
+        raise SettingsError(
+            f"--json: found {options.json_file}; allowed: a file in an existing folder"
+        )
 
 
 def _settings(settings: Settings, endpoints: Endpoints, home: Path) -> Settings:
@@ -182,9 +196,13 @@ def _processes(run: _Run) -> Iterator[dict[str, Child]]:
 
 def _wait_until_ready(children: Mapping[str, Child], url: str) -> None:
     ready, deadline = answers(url), time.monotonic() + START_SECONDS
-    while not ready():
+    # Ours must be running also once the port answers: it could be someone else's.
+    while True:
+        answered = ready()
         for each in children.values():
             each.require_running()
+        if answered:
+            return
         if time.monotonic() > deadline:
             raise ServiceError(f"{url} did not answer 200 within {START_SECONDS:g} s")
         time.sleep(0.05)

@@ -83,6 +83,18 @@ async def test_a_label_after_its_prediction_expired_is_late(world: World) -> Non
     assert (["late_label"], 1) == (causes(world), world.fence("join")["expired"])
 
 
+async def test_a_label_with_a_clock_ahead_ends_nobodys_wait(world: World) -> None:
+    """Stream time follows the requests: one label from the future makes no honest one late."""
+    world.prediction("a", NOW - DAY + 60_000)
+    reader = await world.reader(world.join).start()
+    await reader.read()
+    world.label("nobody", 1, NOW + 3_000_000)
+    await reader.read()
+    world.label("a", 1, NOW)
+    await reader.read()
+    assert [("a", 1)] == pairs(world)
+
+
 async def test_a_label_without_prediction_is_refused_after_the_wait(world: World) -> None:
     """A label nobody asked for is a dead letter once its wait is over, as it came."""
     world.label("nobody", 1, NOW - 2 * DAY)
