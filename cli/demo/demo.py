@@ -30,13 +30,13 @@ from cli.services.embedded import Endpoints, embedded_services
 from cli.services.ports import require_free
 from cli.services.tansu import SUITABLE
 from cli.wiring import connect, connect_producer
-from features.archive import read_examples
+from features.archive import read_archive
 from features.freshness import applied_offsets
 from features.plan import FeaturePlan, compile_plan
 from tidemill.errors import ServiceError, SettingsError
 from tidemill.loading import load_project
 from tidemill.settings import Settings
-from tidemill.topics import Names
+from tidemill.topics import EXAMPLES, Names
 
 PROJECT_FILE = Path(__file__).resolve().parents[2] / "examples" / "flights" / "project.py"
 # One worker on one machine gains nothing from more, and the embedded broker slows down with each.
@@ -122,9 +122,9 @@ def _run(run: _Run) -> dict[str, Any]:
     with _processes(run) as children:
         with view.phase("replay"):
             uvloop.run(_replay(run, children))
+            _wait_for_archive(run)
         report = {}
         if options.serve:
-            _wait_for_archive(run)
             report = _report(run, children, {})
             _serve(run, children)
         with view.phase("stop"):
@@ -276,14 +276,19 @@ async def _drain(client: HttpClient, progress: Progress, watch: Callable[[], Non
 
 
 def _wait_for_archive(run: _Run) -> None:
-    """The worker writes the archive a moment later; what is missing after a while stays missing."""
+    """The worker writes the archive a moment later, and the report is made from it."""
     wanted = run.progress.status["worker"]["counts"]["examples"]
     deadline = time.monotonic() + ARCHIVE_SECONDS
-    while time.monotonic() < deadline:
-        offsets = read_examples(run.home, run.plan.project.name)["offset"].to_numpy()
-        if (offsets >= 0).sum() >= wanted:
-            return
-        time.sleep(0.5)
+    while (archived := _archived(run)) < wanted:
+        if time.monotonic() > deadline:
+            raise ServiceError(f"archive: found {archived} examples; allowed: {wanted}")
+        time.sleep(0.2)
+
+
+def _archived(run: _Run) -> int:
+    """How many live examples the archive holds."""
+    offsets = read_archive(run.home, run.plan.project.name, EXAMPLES, columns=["offset"])["offset"]
+    return int((offsets.to_numpy() >= 0).sum())
 
 
 def _serve(run: _Run, children: Mapping[str, Child]) -> None:
