@@ -30,13 +30,13 @@ from cli.services.embedded import Endpoints, embedded_services
 from cli.services.ports import require_free
 from cli.services.tansu import SUITABLE
 from cli.wiring import connect, connect_producer
-from features.archive import read_archive
+from features.archive import read_examples
 from features.freshness import applied_offsets
 from features.plan import FeaturePlan, compile_plan
 from tidemill.errors import ServiceError, SettingsError
 from tidemill.loading import load_project
 from tidemill.settings import Settings
-from tidemill.topics import EXAMPLES, Names
+from tidemill.topics import Names
 
 PROJECT_FILE = Path(__file__).resolve().parents[2] / "examples" / "flights" / "project.py"
 # One worker on one machine gains nothing from more, and the embedded broker slows down with each.
@@ -287,7 +287,7 @@ def _wait_for_archive(run: _Run) -> None:
 
 def _archived(run: _Run) -> int:
     """How many live examples the archive holds."""
-    offsets = read_archive(run.home, run.plan.project.name, EXAMPLES, columns=["offset"])["offset"]
+    offsets = read_examples(run.home, run.plan.project.name)["offset"]
     return int((offsets.to_numpy() >= 0).sum())
 
 
