@@ -25,7 +25,7 @@ from cli.demo.replay import Connections, Replay
 from cli.demo.report import Machine, build_report, print_report
 from cli.demo.retraining import Retraining
 from cli.demo.view import View
-from cli.services.directory import claim_directory
+from cli.services.directory import LOCK_FILE, claim_directory
 from cli.services.embedded import Endpoints, embedded_services
 from cli.services.ports import require_free
 from cli.services.tansu import SUITABLE
@@ -82,16 +82,23 @@ def run_demo(
             with view.phase("read the history"):
                 history = read_history()
         with view.phase("start services"):
-            claim = claim_directory(settings.home.resolve() / "demo-claim")
-            stack.callback(claim.release)
-            shutil.rmtree(home, ignore_errors=True)
-            home.mkdir(parents=True)
+            stack.callback(claim_directory(home).release)
+            _empty(home)
             redis = None if settings.redis is None else str(settings.redis)
             services = embedded_services(home, kafka=settings.kafka, redis=redis)
             endpoints = stack.enter_context(services)
         found = _settings(settings, endpoints, home)
         plan = compile_plan(load_project(PROJECT_FILE))
         return _run(_Run(options, found, environment(found), plan, history, progress, view))
+
+
+def _empty(home: Path) -> None:
+    """Begin afresh; the lock that says whose folder it is stays."""
+    for each in home.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        elif each.name != LOCK_FILE:
+            each.unlink()
 
 
 def _check_options(options: DemoOptions) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from tidemill.errors import LockedError, ServiceError
 
 # After a kill -9 the previous server needs a moment to go; a running one does not go at all.
+LOCK_FILE = "lock"
 _WAIT_SECONDS = 2.0
 _POLL_SECONDS = 0.02
 
@@ -37,7 +38,7 @@ def claim_directory(directory: Path, wait_seconds: float = _WAIT_SECONDS) -> Dir
 
     Raises LockedError when another process holds it, ServiceError when it cannot be used.
     """
-    lock_file = directory / "lock"
+    lock_file = directory / LOCK_FILE
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT, 0o600)
