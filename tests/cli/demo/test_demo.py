@@ -2,16 +2,20 @@
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from cli.demo.demo import run_demo
 from cli.demo.history import History, read_history
 from cli.demo.options import DemoOptions, month_start_ms
 from cli.demo.timeline import rows
+from cli.services.directory import claim_directory
 from cli.services.ports import free_port
 from tidemill.durations import DAY_MS
+from tidemill.errors import LockedError, ServiceError, SettingsError
 from tidemill.settings import Settings
 
 KEYS = {
@@ -73,3 +77,30 @@ def test_demo_closes_the_loop_and_reports_it(tmp_path, capsys):
     assert running(["tidemill", "api", str(port)]) == []
     assert "flights scored" in capsys.readouterr().err
     assert os.listdir(tmp_path / "home") == ["demo"]
+
+
+def test_a_taken_port_is_said_at_once(tmp_path):
+    """What answers on the port is not the demo's: nothing is started, the port is named."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ServiceError, match=str(port)):
+            run_demo(DemoOptions(port=port), Settings(home=tmp_path, kafka=None, redis=None))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_report_that_cannot_be_written_is_said_at_once(tmp_path):
+    """A folder that is not there is found before the work, not after it."""
+    options = DemoOptions(port=free_port(), json_file=tmp_path / "nowhere" / "report.json")
+    with pytest.raises(SettingsError, match="nowhere"):
+        run_demo(options, Settings(home=tmp_path, kafka=None, redis=None))
+
+
+def test_a_second_demo_in_the_same_folder_is_refused(tmp_path):
+    """The first one's data stays as it is."""
+    claim = claim_directory(tmp_path / "demo")
+    (tmp_path / "demo" / "precious").mkdir()
+    settings = Settings(home=tmp_path, kafka=None, redis=None)
+    with pytest.raises(LockedError):
+        run_demo(DemoOptions(port=free_port()), settings, three_weeks())
+    claim.release()
+    assert (tmp_path / "demo" / "precious").is_dir()

@@ -1,0 +1,34 @@
+"""The command line: mistakes are one line and an exit code, an interruption is no success."""
+
+import pytest
+from typer.testing import CliRunner
+
+import cli.demo.demo
+from cli.main import app
+
+RUNNER = CliRunner()
+
+
+@pytest.mark.parametrize("command", [["api", "p.py"], ["worker", "p.py"], ["demo"]])
+def test_a_port_that_cannot_be_is_a_mistake(command: list[str]) -> None:
+    """The option's range is said before anything is done."""
+    option = "--metrics-port" if command[0] == "worker" else "--port"
+    result = RUNNER.invoke(app, [*command, option, "99999"])
+    assert (2, True) == (result.exit_code, "65535" in result.output)
+
+
+def test_a_missing_project_file_is_one_line() -> None:
+    """File, found and allowed; no traceback."""
+    result = RUNNER.invoke(app, ["check", "nowhere.py"])
+    expected = "tidemill: project file: found 'nowhere.py'; allowed: a Python file that exists\n"
+    assert (2, expected) == (result.exit_code, result.output)
+
+
+def test_an_interrupted_demo_is_no_success(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C in the middle of the work ends with 130, as a shell expects."""
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.demo.demo, "run_demo", interrupted)
+    assert 130 == RUNNER.invoke(app, ["demo"]).exit_code
