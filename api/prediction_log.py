@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
@@ -35,6 +36,9 @@ class PredictionLog:
         self._queue: deque[Prediction] = deque()
         self._taken = 0
         self._wake = asyncio.Event()
+        # Gathering must not fill a small queue while the broker has nothing to do.
+        self._plenty = min(_SEND_AT_ONCE, max(1, capacity // 4))
+        self._gathered = asyncio.Event()
         self._closing = False
 
     @property
@@ -56,6 +60,8 @@ class PredictionLog:
         """Hand over predictions whose places were reserved. Never blocks."""
         self._queue.extend(predictions)
         self._wake.set()
+        if len(self._queue) >= self._plenty:
+            self._gathered.set()
 
     async def run(self) -> None:
         """Send until `close`, then what is left; each group goes out before the next begins."""
@@ -64,9 +70,12 @@ class PredictionLog:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            if len(self._queue) < _SEND_AT_ONCE and not self._closing:
+            if len(self._queue) < self._plenty and not self._closing:
                 # A produce request costs the same for one record as for many, and nobody waits.
-                await asyncio.sleep(_GATHER_SECONDS)
+                self._gathered.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(_GATHER_SECONDS):
+                        await self._gathered.wait()
             count = min(len(self._queue), _SEND_AT_ONCE)
             group = [self._queue.popleft() for _ in range(count)]
             await self._send(topics.PREDICTIONS, [(p.key.encode(), p.encode()) for p in group])
@@ -80,6 +89,7 @@ class PredictionLog:
         """Let `run` end once everything has been sent."""
         self._closing = True
         self._wake.set()
+        self._gathered.set()
 
     async def _send(self, kind: str, records: Outgoing) -> None:
         """Send until the broker acknowledges; waits longer after each failure."""
