@@ -69,3 +69,13 @@ async def test_rules_without_a_label_are_judged_when_scoring(served, call, reque
     now_ms = served.clock.now_ms()
     assert [BadCaseFound("large", large, None, now_ms)] == found
     assert {"large": 1} == dict(served.service.measurements.bad_cases)
+
+
+async def test_gathering_ends_when_the_queue_fills(served, call, request_body, until, monkeypatch):
+    """However long predictions may gather, a quarter of the queue is sent at once."""
+    monkeypatch.setattr("api.prediction_log._GATHER_SECONDS", 60.0)
+    async with served.service.running():
+        await call.post(SCORE, request_body)
+        await call.post("/v1/score:batch", {"requests": [request_body] * 200})
+        await until(lambda: len(served.producer.predictions()) >= 125)
+    assert 201 == len(served.producer.predictions())
