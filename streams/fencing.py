@@ -24,11 +24,15 @@ class Ownership:
     async def open(self, claim: bool) -> None:
         """Read the fence; with `claim` become its owner first.
 
-        Without `claim` raises FencedError when someone else has become the owner since.
+        Without `claim` raises FencedError when someone else has become the owner since. Either way
+        writes, and so raises StoreUnavailable when the store is full: a step that only read would
+        go on, send what follows to the broker and fail at its commit, again and again.
         """
         if claim:
             self.fields = await self._store.claim(self.fence)
             return
+        epoch = self.fields["epoch"]
+        await self._store.commit(Commit(self.fence, self.side, epoch, {}, {"epoch": epoch}))
         (fields,) = await self._store.fence_fields([self.fence])
         if fields.get("epoch") != self.fields.get("epoch"):
             raise FencedError(f"{self.fence}: epoch {fields.get('epoch')} is another owner's")
@@ -58,6 +62,7 @@ class Ownership:
         side_set: Mapping[str, bytes] | None = None,
         side_delete: Sequence[str] = (),
         blobs: Sequence[tuple[str, bytes]] = (),
+        expires_ms: Sequence[int] = (),
     ) -> None:
         """Move on to `offsets` with all effects at once. Raises FencedError or StoreUnavailable."""
         changed = {OFFSET + kind: offset for kind, offset in offsets.items()} | dict(fields or {})
@@ -73,6 +78,7 @@ class Ownership:
                 side_set=side_set or {},
                 side_delete=side_delete,
                 blobs=blobs,
+                expires_ms=expires_ms,
             )
         )
         self.fields.update(changed)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from features.arena import Arena
+from features.columns import distinct_codes
 from features.freshness import SOURCE, UPDATES_FENCE
-from features.plan import EntityPlan, FeaturePlan, GroupPlan
+from features.plan import EntityPlan, GroupPlan
 from streams.context import Context
 from streams.fencing import Ownership
 from streams.rekey import NO_ENTITY
 from streams.step import Records
-from tidemill.errors import TidemillError
+from tidemill.durations import DAY_MS
 from tidemill.topics import UPDATES
 from tidemill.wire import UpdateBatch, UpdateGroup, decode
 
-
-class SchemaChanged(TidemillError):
-    """Updates were computed for other features than this worker's declaration has."""
+EXPIRY_GRACE_MS = 7 * DAY_MS
+"""How much longer the store keeps an idle entity than event time says: a stream may stand still."""
+CACHE_BYTES = 512 * 1024 * 1024
 
 
 @dataclass
@@ -34,14 +35,19 @@ class _Fresh:
 
 
 class Fold:
-    """Keeps the partition's entities in memory and the store one step behind."""
+    """Keeps the partition's entities in memory and the store one step behind.
+
+    `cache_bytes` bounds what the entities of all its partitions take, as rows; the rest is read
+    from the store when it is touched again.
+    """
 
     name = UPDATES_FENCE
     kinds = (UPDATES,)
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, cache_bytes: int = CACHE_BYTES) -> None:
         self._plan, self._names, self._store = context.plan, context.names, context.store
-        self._measurements = context.measurements
+        self._measurements, self._state = context.measurements, context.plan.state
+        self._cache_bytes = cache_bytes
         self._groups: dict[tuple[int, int], tuple[EntityPlan, GroupPlan]] = {
             (entity.index, group.event_index): (entity, group)
             for entity in self._plan.entities
@@ -64,23 +70,20 @@ class Fold:
         messages = owned.unseen(UPDATES, records[UPDATES])
         if not messages:
             return
-        batches = [decode(UpdateBatch, message.value or b"") for message in messages]
-        fresh = self._fresh(owned, batches)
-        late = await self._fold(partition, fresh.groups)
-        blobs = [
-            (self._names.blob(partition, arena.plan.entity.name, key), arena.blob(key))
-            for arena, keys in zip(
-                self._arenas[partition], _keys(self._plan, fresh.groups), strict=True
-            )
-            for key in keys
-        ]
+        fresh = self._fresh(owned, (decode(UpdateBatch, m.value or b"") for m in messages))
+        keys = self._keys(fresh.groups)
+        await self._load(partition, keys)
+        late = self._fold(partition, fresh.groups)
+        blobs, expires_ms = self._blobs(partition, keys)
         await owned.commit(
             {UPDATES: messages[-1].offset + 1},
             fields=fresh.sources,
             counters={"events_applied": fresh.events, "late_values": late},
             blobs=blobs,
+            expires_ms=expires_ms,
         )
         self._measurements.count("tidemill_events_applied_total", fresh.events)
+        self._trim(partition)
 
     def forget(self, partition: int) -> None:
         """Drop the entities of a partition."""
@@ -92,57 +95,80 @@ class Fold:
     async def close(self) -> None:
         """Nothing waits."""
 
-    def _fresh(self, owned: Ownership, batches: Sequence[UpdateBatch]) -> _Fresh:
+    def _fresh(self, owned: Ownership, batches: Iterable[UpdateBatch]) -> _Fresh:
         """Only rows beyond what each source has had applied: a re-sent batch changes nothing."""
         fresh = _Fresh([], {})
         for batch in batches:
-            if batch.schema != self._plan.schema.hash:
-                allowed = self._plan.schema.hash
-                raise SchemaChanged(f"updates: schema: found {batch.schema}; allowed: {allowed}")
+            if batch.state != self._state:
+                continue  # another declaration's, folded beside this one
             field = f"{SOURCE}{batch.source}"
             applied = fresh.sources.get(field, owned.get(field))
             if batch.next_offset <= applied:
                 continue
             for group in batch.groups:
                 kept = group if applied == 0 else _after(group, applied)
-                fresh.events += int(np.frombuffer(kept.first, np.uint8).sum())
+                fresh.events += kept.first.count(1)
                 if kept.keys and kept.entity != NO_ENTITY:
                     fresh.groups.append(kept)
             fresh.sources[field] = batch.next_offset
         return fresh
 
-    async def _fold(self, partition: int, groups: Sequence[UpdateGroup]) -> int:
+    def _keys(self, groups: Sequence[UpdateGroup]) -> list[list[str]]:
+        """The distinct keys of each entity in some groups."""
+        keys: list[dict[str, None]] = [{} for _ in self._plan.entities]
+        for group in groups:
+            keys[group.entity].update(dict.fromkeys(group.keys))
+        return [list(distinct) for distinct in keys]
+
+    async def _load(self, partition: int, keys: Sequence[Sequence[str]]) -> None:
+        """Read the entities that are not in memory, all in one round trip."""
+        arenas = self._arenas[partition]
+        missing = [arena.missing(own) for arena, own in zip(arenas, keys, strict=True)]
+        names = [name for name in self._blob_names(partition, missing)]
+        blobs = iter(await self._store.read(names) if names else [])
+        for arena, own in zip(arenas, missing, strict=True):
+            arena.load(own, [next(blobs) for _ in own])
+
+    def _fold(self, partition: int, groups: Sequence[UpdateGroup]) -> int:
         """Fold all groups; returns how many values came too late for their ring."""
-        await self._load(partition, groups)
         late = 0
         for group in groups:
             _, plan = self._groups[group.entity, group.event]
             times = np.frombuffer(group.times, np.int64)
             values = np.frombuffer(group.values, np.float32).reshape(len(times), len(plan.series))
+            codes = np.frombuffer(group.codes, np.int32)
             arena = self._arenas[partition][group.entity]
-            late += arena.fold(plan, group.keys, times, values)
+            late += arena.fold(plan, group.keys, codes, times, values)
         return late
 
-    async def _load(self, partition: int, groups: Sequence[UpdateGroup]) -> None:
-        """Read the entities that are not in memory, all in one round trip."""
+    def _blobs(
+        self, partition: int, keys: Sequence[Sequence[str]]
+    ) -> tuple[list[tuple[str, bytes]], list[int]]:
+        """The changed entities as they are stored, and how long the store keeps each."""
+        blobs: list[bytes] = []
+        expires_ms: list[int] = []
+        for arena, own in zip(self._arenas[partition], keys, strict=True):
+            blobs += arena.blobs_of(own)
+            expires = arena.plan.expires_ms
+            expires_ms += [expires + EXPIRY_GRACE_MS if expires else 0] * len(own)
+        return list(zip(self._blob_names(partition, keys), blobs, strict=True)), expires_ms
+
+    def _blob_names(self, partition: int, keys: Sequence[Sequence[str]]) -> list[str]:
+        """The store's names of keys, entity after entity."""
+        names: list[str] = []
+        for entity, own in zip(self._plan.entities, keys, strict=True):
+            head = self._names.blob(partition, entity.entity.name, "")
+            names += [head + key for key in own]
+        return names
+
+    def _trim(self, partition: int) -> None:
+        """Forget idle entities where the partition has more than its share of the memory."""
+        share = self._cache_bytes // len(self._arenas)
         arenas = self._arenas[partition]
-        wanted = [
-            (arena, key)
-            for arena, keys in zip(arenas, _keys(self._plan, groups), strict=True)
-            for key in arena.missing(keys)
-        ]
-        names = [self._names.blob(partition, arena.plan.entity.name, key) for arena, key in wanted]
-        blobs = await self._store.read(names) if names else []
-        for (arena, key), blob in zip(wanted, blobs, strict=True):
-            arena.load(key, blob)
-
-
-def _keys(plan: FeaturePlan, groups: Sequence[UpdateGroup]) -> list[list[str]]:
-    """The distinct keys of each entity in some groups."""
-    keys: list[dict[str, None]] = [{} for _ in plan.entities]
-    for group in groups:
-        keys[group.entity].update(dict.fromkeys(group.keys))
-    return [list(distinct) for distinct in keys]
+        taken = sum(len(arena) * arena.plan.bytes for arena in arenas)
+        if taken > share:
+            for arena in arenas:
+                arena.trim(max(1, len(arena) * share // taken))
 
 
 def _after(group: UpdateGroup, applied: int) -> UpdateGroup:
@@ -157,10 +183,15 @@ def _after(group: UpdateGroup, applied: int) -> UpdateGroup:
         array: NDArray[np.generic] = np.frombuffer(data, kind)
         return array.reshape(len(offsets), -1)[rows].tobytes()
 
+    keys, codes = group.keys, np.frombuffer(group.codes, np.int32)
+    if len(codes):
+        used, codes = distinct_codes(codes[rows])
+        keys = [group.keys[place] for place in used.tolist()]
     return UpdateGroup(
         group.entity,
         group.event,
-        [group.keys[row] for row in rows.tolist()],
+        keys,
+        codes.tobytes(),
         offsets[rows].tobytes(),
         part(group.times, np.int64),
         part(group.values, np.float32) if group.values else b"",

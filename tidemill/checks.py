@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 
 from tidemill.errors import DeclarationError
 from tidemill.expressions import Columns, Expression
 
+MOST_SHOWN = 100  # names in a message; of more, those most like what was found
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -27,15 +29,21 @@ def check_kind(where: str, values: Iterable[object], kind: type, allowed: str) -
 def check_one_of(where: str, found: object, allowed: Iterable[str]) -> None:
     """Refuse what is not among the allowed names."""
     names = tuple(allowed)
-    if found not in names:
-        raise DeclarationError(where, found, "one of " + ", ".join(names))
+    if found in names:
+        return
+    if len(names) > MOST_SHOWN:
+        near = ", ".join(get_close_matches(str(found), names, n=5, cutoff=0))
+        raise DeclarationError(where, found, f"one of {len(names)} names, such as {near}")
+    raise DeclarationError(where, found, "one of " + ", ".join(names))
 
 
 def check_unique(where: str, names: Sequence[str]) -> None:
     """Refuse a name that stands there twice."""
+    seen: set[str] = set()
     for name in names:
-        if names.count(name) > 1:
+        if name in seen:
             raise DeclarationError(where, name, "each name once")
+        seen.add(name)
 
 
 def check_range(where: str, found: float, low: float, high: float) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from tidemill.checks import (
     check_kind,
@@ -15,141 +15,15 @@ from tidemill.checks import (
     check_unique,
     check_whole,
 )
-from tidemill.durations import DAY_MS, MINUTE_MS, duration_ms
+from tidemill.durations import duration_ms
 from tidemill.errors import DeclarationError
 from tidemill.expressions import Expression
-from tidemill.fields import Field as Field  # also importable from here
-from tidemill.fields import Record, samples, typed_fields
+from tidemill.feature_kinds import DerivedFeature, Feature, LabelRate, RequestFeature, Window
+from tidemill.fields import Field, samples
+from tidemill.sources import Entity, Event, Request
+from tidemill.static_row import StaticRow
 
-AGGREGATES = ("count", "sum", "mean", "min", "max", "last", "age")
-Aggregate = Literal["count", "sum", "mean", "min", "max", "last", "age"]
-SHORTEST_WINDOW_MS, LONGEST_WINDOW_MS = MINUTE_MS, 90 * DAY_MS
-
-
-@dataclass(frozen=True)
-class Event(Record):
-    """A kind of fact that producers send.
-
-    `key` is the field whose value orders the events on Kafka; `fields` maps names to `str`,
-    `float`, `int` or `bool`, with `| None` for one that may be missing. Every event also has `time`
-    (milliseconds) and may have `id`.
-    """
-
-    name: str
-    key: str
-    fields: Mapping[str, Any]
-    columns: tuple[Field, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        check_name("Event.name", self.name)
-        object.__setattr__(self, "columns", typed_fields(f"Event {self.name}", self.fields))
-        check_one_of(f"Event {self.name}.key", self.key, self.fields)
-
-
-@dataclass(frozen=True)
-class Request(Record):
-    """What a caller sends to get a score; `time` is the moment it is scored for."""
-
-    fields: Mapping[str, Any]
-    columns: tuple[Field, ...] = field(init=False)
-    name: str = "request"
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "columns", typed_fields("Request", self.fields))
-
-
-@dataclass(frozen=True, slots=True)
-class Entity:
-    """What features are about: named by one field, or by several together."""
-
-    name: str
-    keys: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        check_name("Entity.name", self.name)
-        if not isinstance(self.keys, tuple) or not self.keys:
-            raise DeclarationError(f"Entity {self.name}.keys", self.keys, "a tuple of field names")
-        check_kind(f"Entity {self.name}.keys", self.keys, str, "a field name")
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Aggregates of one event over sliding windows, for each of several entities.
-
-    `of` is the number to aggregate (not needed for count and age), `where` keeps only some events.
-    Features are named `{name}_{aggregate}_{entity}_{over}`. Windows reach to the request's moment;
-    their tail slides in steps of 1/12 or finer, of one minute below 12 min (Chronon's sawtooth).
-    """
-
-    name: str
-    event: Event
-    aggregate: tuple[Aggregate, ...]
-    by: tuple[Entity, ...]
-    over: tuple[str, ...]
-    of: Expression | None = None
-    where: Expression | None = None
-
-    def __post_init__(self) -> None:
-        check_name("Window.name", self.name)
-        where = f"Window {self.name}"
-        check_kind(f"{where}.event", (self.event,), Event, "an Event")
-        for attribute in ("aggregate", "by", "over"):
-            value = getattr(self, attribute)
-            if not isinstance(value, tuple) or not value:
-                raise DeclarationError(f"{where}.{attribute}", value, "a tuple that is not empty")
-        check_kind(f"{where}.by", self.by, Entity, "an Entity")
-        for aggregate in self.aggregate:
-            check_one_of(f"{where}.aggregate", aggregate, AGGREGATES)
-            if self.of is None and aggregate not in ("count", "age"):
-                raise DeclarationError(
-                    f"{where}.of", None, f"an expression ({aggregate} needs one)"
-                )
-        for over in self.over:
-            length_ms = duration_ms(f"{where}.over", over)
-            if not SHORTEST_WINDOW_MS <= length_ms <= LONGEST_WINDOW_MS:
-                raise DeclarationError(f"{where}.over", over, "a duration from 1min to 90d")
-        self._check_columns(where)
-
-    def _check_columns(self, where: str) -> None:
-        fields = [f.name for f in self.event.columns] + ["time"]
-        for attribute, expression in (("of", self.of), ("where", self.where)):
-            if expression is None:
-                continue
-            check_kind(f"{where}.{attribute}", (expression,), Expression, "an expression")
-            for name in sorted(expression.names()):
-                check_one_of(f"{where}.{attribute}", name, fields)
-            check_number(f"{where}.{attribute}", expression, samples(self.event.columns))
-        for entity in self.by:
-            for key in entity.keys:
-                check_one_of(f"{where}.by {entity.name}", key, fields)
-
-
-@dataclass(frozen=True, slots=True)
-class RequestFeature:
-    """A number computed from the request alone. `categorical` marks codes that have no order."""
-
-    name: str
-    value: Expression
-    categorical: bool = False
-
-    def __post_init__(self) -> None:
-        check_name("RequestFeature.name", self.name)
-        check_kind(f"RequestFeature {self.name}.value", (self.value,), Expression, "an expression")
-
-
-@dataclass(frozen=True, slots=True)
-class DerivedFeature:
-    """A number computed from other features, named with `column("...")`."""
-
-    name: str
-    value: Expression
-
-    def __post_init__(self) -> None:
-        check_name("DerivedFeature.name", self.name)
-        check_kind(f"DerivedFeature {self.name}.value", (self.value,), Expression, "an expression")
-
-
-Feature = Window | RequestFeature | DerivedFeature
+LABEL_EVENT, LABEL_VALUE = "label", "value"
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,7 +141,7 @@ class Project:
         check_name("Project.name", self.name)
         kinds: tuple[tuple[str, Any, str], ...] = (
             ("events", Event, "an Event"),
-            ("features", Feature, "a Window, RequestFeature or DerivedFeature"),
+            ("features", Feature, "a Window, LabelRate, StaticRow, Request- or DerivedFeature"),
             ("bad_cases", BadCase, "a BadCase"),
         )
         for attribute, kind, allowed in kinds:
@@ -289,6 +163,8 @@ class Project:
 
     def _check_features(self) -> None:
         check_unique("Project.events", [event.name for event in self.events])
+        if LABEL_EVENT in [event.name for event in self.events]:
+            raise DeclarationError("Project.events", LABEL_EVENT, f"any name but {LABEL_EVENT}")
         request_fields = [f.name for f in self.request.columns] + ["time"]
         for feature in self.features:
             if isinstance(feature, RequestFeature):
@@ -296,19 +172,20 @@ class Project:
                     check_one_of(f"RequestFeature {feature.name}.value", name, request_fields)
                 where = f"RequestFeature {feature.name}.value"
                 check_number(where, feature.value, samples(self.request.columns))
-            elif isinstance(feature, Window):
-                if feature.event not in self.events:
-                    found = feature.event.name
-                    raise DeclarationError(
-                        f"Window {feature.name}.event", found, "one of Project.events"
-                    )
-                for entity in feature.by:
-                    for key in entity.keys:
-                        check_one_of(f"Entity {entity.name}.keys", key, request_fields)
+            elif isinstance(feature, Window) and feature.event not in self.events:
+                found = feature.event.name
+                raise DeclarationError(
+                    f"Window {feature.name}.event", found, "one of Project.events"
+                )
+        entities = dict.fromkeys([*self.entities, *(row.by for row in self.static_rows)])
+        for entity in entities:
+            for key in entity.keys:
+                check_one_of(f"Entity {entity.name}.keys", key, request_fields)
         names = self.feature_names
         check_unique("Project.features", names)
         # Two entities of one name would share keys in the store.
-        check_unique("Project.entities", [entity.name for entity in self.entities])
+        check_unique("Project.entities", [entity.name for entity in entities])
+        check_unique("Project.static_rows", [row.name for row in self.static_rows])
         for name in ("score", "label"):
             if name in names:
                 raise DeclarationError("Project.features", name, "any name but score and label")
@@ -329,9 +206,8 @@ class Project:
             allowed = [name for name in names if name not in later]
             for name in sorted(feature.value.names()):
                 check_one_of(where, name, allowed)
-            check_number(
-                where, feature.value, samples([Field(name, float, True) for name in allowed])
-            )
+            used = [Field(name, float, True) for name in sorted(feature.value.names())]
+            check_number(where, feature.value, samples(used))
             later.discard(feature.name)
 
     def _check_bad_cases(self, names: Sequence[str]) -> None:
@@ -341,39 +217,41 @@ class Project:
             where = f"BadCase {rule.reason}.when"
             for name in sorted(rule.when.names()):
                 check_one_of(where, name, allowed)
-            numbers = [Field(name, float, True) for name in allowed]
-            check_number(where, rule.when, samples(numbers))
+            used = [Field(name, float, True) for name in sorted(rule.when.names())]
+            check_number(where, rule.when, samples(used))
 
     @property
     def entities(self) -> tuple[Entity, ...]:
-        """The entities its windows are about, in order of first mention."""
-        windows = [feature for feature in self.features if isinstance(feature, Window)]
-        return tuple(dict.fromkeys(entity for window in windows for entity in window.by))
+        """The entities its windows and rates are about, in order of first mention."""
+        kinds = (Window, LabelRate)
+        found = [entity for f in self.features if isinstance(f, kinds) for entity in f.by]
+        return tuple(dict.fromkeys(found))
+
+    @property
+    def static_rows(self) -> tuple[StaticRow, ...]:
+        """The static rows, in the order of the vector."""
+        return tuple(feature for feature in self.features if isinstance(feature, StaticRow))
+
+    @property
+    def label_event(self) -> Event | None:
+        """The event that label rates aggregate, or None without any: a label that became known.
+
+        Its `time` is the label's, its fields are the keys of the request it belongs to and `value`.
+        """
+        rates = [feature for feature in self.features if isinstance(feature, LabelRate)]
+        keys = dict.fromkeys(key for f in rates for entity in f.by for key in entity.keys)
+        kinds = {f.name: (f.type | None if f.optional else f.type) for f in self.request.columns}
+        if not rates:
+            return None
+        fields = {key: kinds[key] for key in keys if key in kinds} | {LABEL_VALUE: float}
+        return Event(LABEL_EVENT, LABEL_VALUE, fields)
 
     @property
     def feature_names(self) -> list[str]:
         """Every feature's name in the order of the vector, a window's features expanded."""
-        names: list[str] = []
-        for feature in self.features:
-            names += window_names(feature) if isinstance(feature, Window) else [feature.name]
-        return names
+        return [name for feature in self.features for name in feature.names]
 
     @property
     def categorical_names(self) -> list[str]:
         """The features whose numbers are codes without an order."""
         return [f.name for f in self.features if isinstance(f, RequestFeature) and f.categorical]
-
-
-def window_names(window: Window) -> list[str]:
-    """The names of a window's features, in the order of the vector."""
-    return [
-        window_feature_name(window, aggregate, entity, over)
-        for entity in window.by
-        for over in window.over
-        for aggregate in window.aggregate
-    ]
-
-
-def window_feature_name(window: Window, aggregate: str, entity: Entity, over: str) -> str:
-    """The name of one window feature."""
-    return f"{window.name}_{aggregate}_{entity.name}_{over}"

@@ -22,19 +22,26 @@ from tidemill.errors import DeclarationError
 
 Columns = Mapping[str, NDArray[Any]]
 CATEGORY_BUCKETS = 4096
+FINGERPRINTS = 2**24  # the whole numbers that float32 holds without a gap
+_REAL = ("floor", "sqrt", "log", "exp")  # functions of numbers that may have no value
 _DAY_MS, _HOUR_MS, _EPOCH_WEEKDAY = 86_400_000, 3_600_000, 3  # 1970-01-01 was a Thursday
 
 _BINARY: dict[str, Callable[[Any, Any], Any]] = {
     "+": operator.add, "-": operator.sub, "*": operator.mul, "/": operator.truediv,
     ">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le,
-    "==": operator.eq, "!=": operator.ne,
+    "==": operator.eq, "!=": operator.ne, "**": operator.pow, "%": operator.mod,
+    "minimum": np.minimum, "maximum": np.maximum,
     "&": lambda left, right: truth(left) & truth(right),
     "|": lambda left, right: truth(left) | truth(right),
 }  # fmt: skip
-_ARITHMETIC = ("+", "-", "*", "/")
+_ARITHMETIC = ("+", "-", "*", "/", "**", "%", "minimum", "maximum")
 _UNARY: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
     "not": lambda column: ~truth(column),
     "abs": np.abs,
+    "floor": np.floor,
+    "sqrt": np.sqrt,
+    "log": np.log,
+    "exp": np.exp,
     "hour": lambda ms: np.floor(ms % _DAY_MS / _HOUR_MS),
     "minute_of_day": lambda ms: np.floor(ms % _DAY_MS / 60_000),
     "day_of_week": lambda ms: (np.floor(ms / _DAY_MS) + _EPOCH_WEEKDAY) % 7,
@@ -44,6 +51,7 @@ _UNARY: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
         else ~np.isnan(column)
     ),
     "category": lambda column: _hash_categories(column),
+    "fingerprint": lambda column: _fingerprints(column),
 }
 
 
@@ -68,6 +76,23 @@ def _hash_categories(column: NDArray[Any]) -> NDArray[np.float64]:
 def category_code(value: str | None) -> float:
     """The stable code of a category: CRC-32 modulo 4096, NaN for a missing one."""
     return float("nan") if value is None else float(zlib.crc32(value.encode()) % CATEGORY_BUCKETS)
+
+
+def _fingerprints(column: NDArray[Any]) -> NDArray[np.float64]:
+    if column.dtype == object:
+        known = {
+            value: float("nan") if value is None else float(zlib.crc32(value.encode()))
+            for value in set(column.tolist())
+        }
+        codes = np.fromiter((known[v] for v in column.tolist()), np.float64, len(column))
+        return codes % FINGERPRINTS
+    numbers = column.astype(np.float64) + 0.0  # -0.0 is 0.0
+    bits = numbers.view(np.uint64)
+    # The finaliser of MurmurHash3: every bit of the number changes half of the result's.
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        bits = (bits ^ (bits >> np.uint64(33))) * np.uint64(factor)
+    bits ^= bits >> np.uint64(33)
+    return np.where(np.isnan(numbers), np.nan, (bits % np.uint64(FINGERPRINTS)).astype(np.float64))
 
 
 class Expression(ABC):
@@ -104,6 +129,12 @@ class Expression(ABC):
 
     def __rtruediv__(self, other: Operand) -> Expression:
         return Binary("/", wrap(other), self)
+
+    def __pow__(self, other: Operand) -> Expression:
+        return Binary("**", self, wrap(other))
+
+    def __mod__(self, other: Operand) -> Expression:
+        return Binary("%", self, wrap(other))
 
     def __neg__(self) -> Expression:
         return Binary("-", wrap(0), self)
@@ -180,8 +211,13 @@ class Unary(Expression):
     operand: Expression
 
     def evaluate(self, columns: Columns, rows: int) -> NDArray[Any]:
-        """Apply the function to all rows."""
-        return _UNARY[self.operation](self.operand.evaluate(columns, rows))
+        """Apply the function to all rows; where it has no finite value, it is missing."""
+        operand = self.operand.evaluate(columns, rows)
+        if self.operation not in _REAL:
+            return _UNARY[self.operation](operand)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            result = _UNARY[self.operation](_number(operand))
+        return np.where(np.isfinite(result), result, np.nan)
 
     def names(self) -> frozenset[str]:
         """Those of its operand."""
@@ -197,19 +233,38 @@ class Binary(Expression):
     right: Expression
 
     def evaluate(self, columns: Columns, rows: int) -> NDArray[Any]:
-        """Apply the operation to all rows; dividing by zero is missing."""
+        """Apply the operation to all rows; where it has no finite value, it is missing."""
         left, right = self.left.evaluate(columns, rows), self.right.evaluate(columns, rows)
         if self.operation in _ARITHMETIC:
             left, right = _number(left), _number(right)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             result: NDArray[Any] = _BINARY[self.operation](left, right)
-        if self.operation == "/":
+        if self.operation in ("/", "**", "%"):
             return np.where(np.isfinite(result), result, np.nan)
         return result
 
     def names(self) -> frozenset[str]:
         """Those of both sides."""
         return self.left.names() | self.right.names()
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Expression):
+    """One of two columns, row by row."""
+
+    condition: Expression
+    yes: Expression
+    no: Expression
+
+    def evaluate(self, columns: Columns, rows: int) -> NDArray[Any]:
+        """`yes` where the condition is true, `no` elsewhere, also where it is missing."""
+        chosen = truth(self.condition.evaluate(columns, rows))
+        yes, no = (_number(each.evaluate(columns, rows)) for each in (self.yes, self.no))
+        return np.where(chosen, yes, no)
+
+    def names(self) -> frozenset[str]:
+        """Those of all three."""
+        return self.condition.names() | self.yes.names() | self.no.names()
 
 
 def wrap(value: Operand) -> Expression:
@@ -236,6 +291,16 @@ def category(of: Expression) -> Expression:
     return Unary("category", of)
 
 
+def fingerprint(of: Expression) -> Expression:
+    """A stable whole number below 2^24 for each string or number, to count distinct ones by.
+
+    For strings the low 24 bits of CRC-32, for numbers of a hash of the float64. Float32 holds all
+    of them exactly. Two different values agree by chance once in 16.8 million: of n values about
+    n^2 / 2^25 are lost (0.03 of 1 000, 3 of 10 000, 300 of 100 000).
+    """
+    return Unary("fingerprint", of)
+
+
 def hour(of: Expression) -> Expression:
     """The hour (0 to 23, UTC) of a time in milliseconds."""
     return Unary("hour", of)
@@ -249,6 +314,41 @@ def minute_of_day(of: Expression) -> Expression:
 def day_of_week(of: Expression) -> Expression:
     """The weekday (0 Monday to 6 Sunday, UTC) of a time in milliseconds."""
     return Unary("day_of_week", of)
+
+
+def if_else(condition: Expression, yes: Operand, no: Operand) -> Expression:
+    """`yes` where the condition is true, `no` elsewhere."""
+    return Choice(condition, wrap(yes), wrap(no))
+
+
+def minimum(left: Operand, right: Operand) -> Expression:
+    """The smaller of two values; missing where one is."""
+    return Binary("minimum", wrap(left), wrap(right))
+
+
+def maximum(left: Operand, right: Operand) -> Expression:
+    """The larger of two values; missing where one is."""
+    return Binary("maximum", wrap(left), wrap(right))
+
+
+def floor(of: Expression) -> Expression:
+    """The largest whole number that is not larger."""
+    return Unary("floor", of)
+
+
+def sqrt(of: Expression) -> Expression:
+    """The square root; missing below zero."""
+    return Unary("sqrt", of)
+
+
+def log(of: Expression) -> Expression:
+    """The natural logarithm; missing at zero and below."""
+    return Unary("log", of)
+
+
+def exp(of: Expression) -> Expression:
+    """e to the power of the value; missing where that is not finite."""
+    return Unary("exp", of)
 
 
 def absolute(of: Expression) -> Expression:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from features.columns import as_column, entity_keys, field_columns, series_values
 from features.plan import EntityPlan, compile_plan
 from tidemill import Entity, Event, Label, Project, Request, Window
-from tidemill.declaration import Field
+from tidemill.fields import Field
 
 PLAN = compile_plan(shops.project)
 CARD, CARD_SHOP = PLAN.entities[0], PLAN.entities[1]

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import shops
 
-from features.plan import EntityPlan, compile_plan, tile_step_ms
+from features.layout import tile_step_ms
+from features.plan import EntityPlan, compile_plan
 from features.replay import Replayer
 from tidemill import Event, Label, Project, Request, Window
-from tidemill.declaration import Aggregate
 from tidemill.durations import DAY_MS, HOUR_MS, MINUTE_MS, duration_ms
 
 PLAN = compile_plan(shops.project)
@@ -24,7 +24,7 @@ def entity_of(*windows: Window) -> EntityPlan:
     return compile_plan(project).entities[0]
 
 
-def spent(over: str = "1h", *aggregate: Aggregate, name: str = "spent") -> Window:
+def spent(over: str = "1h", *aggregate: str, name: str = "spent") -> Window:
     """The payments of a card."""
     kinds = aggregate or ("sum",)
     return Window(name, shops.payment, kinds, (shops.card,), (over,), shops.payment.amount)
@@ -71,13 +71,13 @@ def test_rows_are_whole_int64_words_and_never_overlap() -> None:
     for entity in PLAN.entities:
         spans = []
         for group in entity.groups:
-            spans += [(int(word), int(word) + 4) for _, word in group.lasts]
-            for ring in group.rings:
-                width = max(ring[4:]) + 1
-                spans.append((int(ring[1]), int(ring[1] + 1 + ring[2] * width)))
+            spans += [(word, word + 4 * kept) for _, word, kept in group.lasts.tolist()]
+            spans += [(word, word + 6) for _, word, _ in group.decays.tolist()]
+            for _, word, tiles, _, width, *_ in group.rings.tolist():
+                spans.append((word, word + 2 + tiles * width))
         spans.sort()
         ends = [4, *(end for _, end in spans)]
-        starts = [*(start for start, _ in spans), entity.words - entity.words % 2]
+        starts = [*(start for start, _ in spans), entity.words]
         assert (0, []) == (
             entity.words % 2,
             [s for s, e in zip(starts, ends, strict=True) if s < e],

@@ -4,11 +4,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from stream_world import NOW, PARTITIONS, SKEW, WINDOW, World
+from stream_world import DAY, NOW, PARTITIONS, SKEW, World
 
 from streams.dead_letters import TooManyDeadLetters
-from streams.rekey import RecentIds
 from tidemill.bus import Message
+from tidemill.durations import HOUR_MS
 from tidemill.errors import StoreUnavailable
 from tidemill.topics import DEADLETTERS, EVENTS, UPDATES
 from tidemill.wire import UpdateBatch, UpdateGroup, decode
@@ -34,7 +34,7 @@ async def test_every_accepted_event_is_first_once(world: World) -> None:
         world.event(card=f"c{i}", shop=f"s{i % 2}", time=NOW + i)
     world.event(shop=None)
     world.bus.append(EVENTS, b'{"event":"note","card":"c1","time":5}', partition=0)
-    refund = b'{"event":"refund","card":"c1","amount":3,"time":5}'
+    refund = b'{"event":"refund","card":"c1","amount":3,"time":1400000000000}'
     world.bus.append(EVENTS, refund, partition=0)
     await (await world.reader(world.rekey).start()).read()
     marks: Counter[int] = Counter()
@@ -141,19 +141,24 @@ async def test_an_event_too_early_stays_refused_after_a_restart(world: World) ->
     assert [(0, "absurd_time")] * 2 == causes
 
 
-def test_a_duplicate_is_told_by_the_window_alone() -> None:
-    """Whoever begins a window before an offset decides about it as one who read everything."""
-    offsets = [0, 40, 80, 140, 141, 260]
-    whole = RecentIds(WINDOW)
-    expected = [whole.is_duplicate("a", offset) for offset in offsets]
-    assert [False, True, True, False, True, False] == expected
-    for begin in range(len(offsets)):
-        late = RecentIds(WINDOW)
-        seen = [o for o in offsets[:begin] if o >= offsets[begin] - WINDOW]
-        for offset in seen:
-            late.is_duplicate("a", offset)
-        found = [late.is_duplicate("a", offset) for offset in offsets[begin:]]
-        assert expected[begin:] == found
+async def test_an_event_older_than_every_window_is_a_dead_letter(world: World) -> None:
+    """Too late is what no window can take any more, even if another's clock is fast."""
+    longest = DAY + HOUR_MS + SKEW  # the tail of a day lies within a tile of an hour
+    world.event(time=NOW)
+    world.event(time=NOW - longest)
+    world.event(time=NOW - longest - 1)
+    world.bus.append(EVENTS, b'{"event":"note","card":"c1","time":5}', partition=0)
+    await (await world.reader(world.rekey).start()).read()
+    assert [(2, "too_late")] == [(each.offset, each.cause) for each in world.dead_letters()]
+
+
+async def test_what_is_too_late_does_not_depend_on_where_a_batch_ends(world: World) -> None:
+    """A worker that goes on from the middle of the log decides as one that read all of it."""
+    world.event(time=NOW)
+    await (await world.reader(world.rekey).start()).read()
+    world.event(time=NOW - DAY - HOUR_MS - SKEW - 1)
+    await (await world.reader(world.rekey).start()).read_all(1)
+    assert [(1, "too_late")] == [(each.offset, each.cause) for each in world.dead_letters()]
 
 
 async def test_too_many_dead_letters_stop_the_step(tmp_path) -> None:

@@ -14,6 +14,7 @@ from tidemill import (
     Event,
     Gate,
     Label,
+    LabelRate,
     LightGBM,
     Project,
     Request,
@@ -23,7 +24,7 @@ from tidemill import (
     category,
     column,
 )
-from tidemill.declaration import window_names
+from tidemill.aggregates import ALLOWED
 from tidemill.errors import DeclarationError
 
 FIELDS = {"card": str, "amount": float, "note": str | None}
@@ -115,7 +116,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str, object, str]] = {
         lambda: window(aggregate=("median",)),
         "Window spent.aggregate",
         "median",
-        "one of count, sum, mean, min, max, last, age",
+        ALLOWED,
     ),
     "window by": (lambda: window(by=("card",)), "Window spent.by", "card", "an Entity"),
     "window without of": (
@@ -129,13 +130,79 @@ MISTAKES: dict[str, tuple[Callable[[], object], str, object, str]] = {
         lambda: window(over=("30s",)),
         "Window spent.over",
         "30s",
-        "a duration from 1min to 90d",
+        'a duration from 1min to 90d, or "lifetime"',
     ),
     "window too long": (
         lambda: window(over=("91d",)),
         "Window spent.over",
         "91d",
-        "a duration from 1min to 90d",
+        'a duration from 1min to 90d, or "lifetime"',
+    ),
+    "window number too large": (
+        lambda: window(aggregate=("last_101",)),
+        "Window spent.aggregate",
+        "last_101",
+        ALLOWED,
+    ),
+    "window percentile": (
+        lambda: window(aggregate=("p100",)),
+        "Window spent.aggregate",
+        "p100",
+        ALLOWED,
+    ),
+    "window ratio without per": (
+        lambda: window(aggregate=("ratio",)),
+        "Window spent.per",
+        None,
+        "an expression (ratio needs one)",
+    ),
+    "window per without ratio": (
+        lambda: window(per=payment.amount),
+        "Window spent.per",
+        payment.amount,
+        "nothing (only ratio takes it)",
+    ),
+    "window decayed for ever": (
+        lambda: window(aggregate=("decayed_sum",), over=("1h", "lifetime")),
+        "Window spent.over",
+        "lifetime",
+        "half-lives (decayed_sum is never forgotten at once)",
+    ),
+    "rate by": (
+        lambda: LabelRate("bad", (), ("1d",), 0.1),
+        "LabelRate bad.by",
+        (),
+        "a tuple that is not empty",
+    ),
+    "rate over": (
+        lambda: LabelRate("bad", (card,), ("1y",), 0.1),
+        "LabelRate bad.over",
+        "1y",
+        DURATION,
+    ),
+    "rate prior": (
+        lambda: LabelRate("bad", (card,), ("1d",), 1.5),
+        "LabelRate bad.prior",
+        1.5,
+        "a number from 0 to 1",
+    ),
+    "rate of a key the request has not": (
+        lambda: project(features=(LabelRate("bad", (Entity("box", ("box",)),), ("1d",), 0.1),)),
+        "Entity box.keys",
+        "box",
+        "one of card, amount, shop, time",
+    ),
+    "entity expires": (
+        lambda: Entity("card", ("card",), "soon"),
+        "Entity card.expires",
+        "soon",
+        DURATION,
+    ),
+    "event called label": (
+        lambda: project(events=(payment, Event("label", "card", FIELDS))),
+        "Project.events",
+        "label",
+        "any name but label",
     ),
     "window of": (lambda: window(of=3), "Window spent.of", 3, "an expression"),
     "window of another record": (
@@ -221,7 +288,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str, object, str]] = {
         lambda: project(features=("x",)),
         "Project.features",
         "x",
-        "a Window, RequestFeature or DerivedFeature",
+        "a Window, LabelRate, StaticRow, Request- or DerivedFeature",
     ),
     "project request": (
         lambda: project(request=payment),
@@ -351,7 +418,7 @@ def test_window_features_are_named_by_window_aggregate_entity_and_length() -> No
         "spent_sum_card_24h",
         "spent_count_card_24h",
     ]
-    assert expected == window_names(window())
+    assert expected == window().names
 
 
 def test_features_keep_the_order_of_their_declaration() -> None:
@@ -403,3 +470,20 @@ def test_only_marked_request_features_are_categorical() -> None:
         )
     )
     assert ["card"] == made.categorical_names
+
+
+def test_numbered_aggregates_make_several_features() -> None:
+    """The K newest and the K most frequent values are K features, a percentile is one."""
+    found = window(aggregate=("last_2", "top_2", "p99"), over=("lifetime",)).names
+    names = ("last_1", "last_2", "top_1", "top_2", "p99")
+    assert [f"spent_{name}_card_lifetime" for name in names] == found
+
+
+def test_label_rates_bring_the_event_they_aggregate() -> None:
+    """The event of labels has the keys of the requests and the label's value."""
+    shop = Entity("shop", ("card", "shop"))
+    rated = project(features=(LabelRate("bad", (card, shop), ("1d",), 0.1),))
+    assert rated.label_event is not None
+    fields = {"card": str, "shop": str | None, "value": float}
+    assert (fields, None) == (rated.label_event.fields, project().label_event)
+    assert ["bad_card_1d", "bad_shop_1d"] == rated.feature_names

@@ -19,13 +19,22 @@ from tidemill.expressions import (
     category_code,
     column,
     day_of_week,
+    exp,
+    fingerprint,
+    floor,
     hour,
+    if_else,
+    log,
+    maximum,
+    minimum,
     minute_of_day,
     present,
+    sqrt,
     wrap,
 )
 
 NAN = float("nan")
+FINGERPRINT_OF_JFK, FINGERPRINT_OF_1E12 = 6_398_367.0, 14_036_294.0
 x, y, name, flag = column("x"), column("y"), column("name"), column("flag")
 
 
@@ -124,6 +133,25 @@ def test_category_code_agrees_with_the_expression() -> None:
     assert [category_code("JFK")] == values(category(name), name=["JFK"])
 
 
+def test_a_fingerprint_is_a_stable_number() -> None:
+    """The fingerprint of a string or number never changes; a missing one has none."""
+    found = values(fingerprint(name), name=["JFK", None, "JFK"])
+    np.testing.assert_array_equal([FINGERPRINT_OF_JFK, NAN, FINGERPRINT_OF_JFK], found)
+    found = values(fingerprint(x), x=[0.0, -0.0, NAN, 1e12])
+    np.testing.assert_array_equal([0.0, 0.0, NAN, FINGERPRINT_OF_1E12], found)
+
+
+@pytest.mark.parametrize("numeric", [True, False])
+def test_fingerprints_collide_as_seldom_as_chance_has_it(numeric: bool) -> None:
+    """Of 20 000 neighbouring ids some n^2 / 2^25 share a fingerprint, and float32 keeps them."""
+    ids = np.arange(20_000) + 1e10
+    column_of = ids if numeric else np.array([f"N{i:.0f}" for i in ids], dtype=object)
+    found = fingerprint(x).evaluate({"x": column_of}, len(ids))
+    assert np.array_equal(found, found.astype(np.float32))
+    assert 0 <= found.min() and found.max() < 2**24
+    assert len(ids) - len(np.unique(found)) <= 30  # 12 expected
+
+
 def test_parts_of_a_time_are_those_of_utc() -> None:
     """Hour, minute of the day and weekday of 2013-05-01T06:30Z, a Wednesday, and of a Thursday."""
     rows = {"x": [1_367_389_800_000.0, 0.0]}
@@ -175,3 +203,34 @@ def test_a_column_that_is_not_there_is_a_key_error() -> None:
     """Evaluating without the column raises KeyError."""
     with pytest.raises(KeyError):
         values(x + 1, y=[1.0])
+
+
+REAL = {
+    "floor": (floor(x), [-2.5, 2.5, NAN], [-3.0, 2.0, NAN]),
+    "square root": (sqrt(x), [4.0, -1.0, NAN], [2.0, NAN, NAN]),
+    "logarithm": (log(x), [1.0, 0.0, -1.0], [0.0, NAN, NAN]),
+    "exponential": (exp(x), [0.0, 1000.0, NAN], [1.0, NAN, NAN]),
+    "power": (x**2, [3.0, 1e200, NAN], [9.0, NAN, NAN]),
+    "remainder": (x % 7, [-1.0, 15.0, NAN], [6.0, 1.0, NAN]),
+    "remainder of nothing": (x % 0, [5.0], [NAN]),
+    "smaller": (minimum(x, 2), [1.0, 3.0, NAN], [1.0, 2.0, NAN]),
+    "larger": (maximum(2, x), [1.0, 3.0, NAN], [2.0, 3.0, NAN]),
+    "of a truth value": (sqrt(x > 1), [1.0, 3.0, NAN], [0.0, 1.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("case", REAL)
+def test_a_function_without_a_finite_value_is_missing(case: str) -> None:
+    """Functions of numbers give numbers, or nothing."""
+    expression, inputs, expected = REAL[case]
+    np.testing.assert_array_equal(expected, values(expression, x=inputs))
+
+
+def test_a_choice_takes_one_of_two_values_row_by_row() -> None:
+    """A missing condition counts as false; both sides may be numbers, columns or comparisons."""
+    chosen = if_else(x > 1, y, -1)
+    np.testing.assert_array_equal(
+        [-1.0, 5.0, -1.0], values(chosen, x=[1.0, 2.0, NAN], y=[4.0, 5.0, 6.0])
+    )
+    assert {"x", "y"} == chosen.names()
+    assert [1.0] == values(if_else(x > 1, x > 2, 0), x=[3.0])
