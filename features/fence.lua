@@ -1,6 +1,6 @@
 -- One atomic step behind a fence. KEYS: fence hash, side hash, blob keys.
 -- ARGV: epoch, then four counted lists: expected (field, value), fields to set (field, value), counters (field, delta),
--- side fields to set (field, value), side fields to delete (field); then one blob for each blob key.
+-- side fields to set (field, value), side fields to delete (field); then the blobs as blobs.lua takes them.
 local epoch = redis.call('HGET', KEYS[1], 'epoch')
 if epoch ~= ARGV[1] then
   return redis.error_reply('FENCED epoch ' .. tostring(epoch) .. ' expected ' .. ARGV[1])
@@ -31,5 +31,5 @@ at = at + 2 * n
 n = count()
 for i = at, at + n - 1 do redis.call('HDEL', KEYS[2], ARGV[i]) end
 at = at + n
-for i = 3, #KEYS do redis.call('SET', KEYS[i], ARGV[at + i - 3]) end
+set_blobs(3, at)
 return 'OK'

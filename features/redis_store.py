@@ -1,10 +1,13 @@
-"""The online store on Redis or Valkey; the fence is one server-side script."""
+"""The online store on Redis, Valkey or a cluster of them; the fence is one server-side script."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+import hashlib
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from importlib.resources import files
-from itertools import chain
+from itertools import chain, groupby
 from typing import Any
 
 import redis.asyncio
@@ -14,54 +17,79 @@ from features.store import Commit
 from tidemill.errors import FencedError, StoreUnavailable
 
 WRITE_CHUNK = 1_000
-_UNAVAILABLE = (redis.exceptions.RedisError, OSError, TimeoutError)
+_UNAVAILABLE = (
+    redis.exceptions.RedisError,
+    redis.exceptions.RedisClusterException,
+    OSError,
+    TimeoutError,
+)
+_CLAIM = "redis.call('HINCRBY', KEYS[1], 'epoch', 1) return redis.call('HGETALL', KEYS[1])"
+
+
+class _Script:
+    """A script and the name under which a server that has seen it knows it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
 class RedisStore:
-    """`OnlineStore` on one client, which must not decode responses."""
+    """`OnlineStore` on one client (see `redis_client`), which must not decode responses.
 
-    def __init__(self, client: redis.asyncio.Redis) -> None:
+    On a cluster every command goes to the node of its keys' hash tag; what concerns several
+    tags is sent to all of their nodes at once.
+    """
+
+    def __init__(self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster) -> None:
         self._client: Any = client
-        self._script = client.register_script((files("features") / "fence.lua").read_text())
+        self._cluster = isinstance(client, redis.asyncio.RedisCluster)
+        blobs, fence = (_lua(name) for name in ("blobs", "fence"))
+        self._claim_script = _Script(_CLAIM)
+        self._commit_script = _Script(blobs + fence)
+        self._write_script = _Script(blobs + "set_blobs(1, 1) return 'OK'")
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
-        """One MGET."""
+        """One MGET; on a cluster one for each hash tag."""
         if not keys:
             return []
-        try:
-            return list(await self._client.mget(keys))
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"reading {len(keys)} keys: {error}") from error
+        async with self._asking(f"reading {len(keys)} keys"):
+            if not self._cluster:
+                return list(await self._client.execute_command("MGET", *keys))
+            groups = _by_tag(keys)
+            answers = await _all(
+                self._send(tag, "MGET", *(keys[place] for place in places))
+                for tag, places in groups.items()
+            )
+            found: list[bytes | None] = [None] * len(keys)
+            for places, blobs in zip(groups.values(), answers, strict=True):
+                for place, blob in zip(places, blobs, strict=True):
+                    found[place] = blob
+            return found
 
     async def claim(self, fence: str) -> dict[str, int]:
         """Raise the epoch by one and read the fence, atomically."""
-        try:
-            async with self._client.pipeline(transaction=True) as pipeline:
-                pipeline.hincrby(fence, "epoch", 1)
-                pipeline.hgetall(fence)
-                _, fields = await pipeline.execute()
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"claiming {fence}: {error}") from error
-        return _fields(fields)
+        async with self._asking(f"claiming {fence}"):
+            flat = await self._run(self._claim_script, [fence], [])
+            return _fields(dict(zip(flat[::2], flat[1::2], strict=True)))
 
     async def fence_fields(self, fences: Sequence[str]) -> list[dict[str, int]]:
         """The fields of several fences in one round trip."""
-        try:
-            async with self._client.pipeline(transaction=False) as pipeline:
-                for fence in fences:
-                    pipeline.hgetall(fence)
-                return [_fields(fields) for fields in await pipeline.execute()]
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"reading {len(fences)} fences: {error}") from error
+        if not fences:
+            return []
+        async with self._asking(f"reading {len(fences)} fences"):
+            if self._cluster:
+                await self._client.initialize()
+            pipeline = self._client.pipeline(transaction=False)
+            for fence in fences:
+                pipeline.hgetall(fence)
+            return [_fields(fields) for fields in await pipeline.execute()]
 
     async def side(self, key: str) -> dict[str, bytes]:
         """A step's whole side hash."""
-        try:
-            return {
-                name.decode(): value for name, value in (await self._client.hgetall(key)).items()
-            }
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"reading {key}: {error}") from error
+        async with self._asking(f"reading {key}"):
+            fields = await self._send(key, "HGETALL", key)
+            return {name.decode(): value for name, value in fields.items()}
 
     async def commit(self, commit: Commit) -> None:
         """One script call."""
@@ -74,33 +102,104 @@ class RedisStore:
             *_counted(commit.side_set.items()),
             len(commit.side_delete),
             *commit.side_delete,
-            *(blob for _, blob in commit.blobs),
+            *_blobs(commit.blobs, commit.expires_ms),
         ]
+        async with self._asking(f"writing {commit.fence}"):
+            try:
+                await self._run(self._commit_script, keys, arguments)
+            except redis.exceptions.ResponseError as error:
+                if "FENCED" in str(error):
+                    raise FencedError(f"{commit.fence}: {error}") from error
+                raise
+
+    async def write(
+        self, blobs: Sequence[tuple[str, bytes]], expires_ms: Sequence[int] = ()
+    ) -> None:
+        """Some thousand blobs of one hash tag at a time."""
+        async with self._asking(f"writing {len(blobs)} blobs"):
+            for places in _by_tag([key for key, _ in blobs]).values():
+                for start in range(0, len(places), WRITE_CHUNK):
+                    chunk = places[start : start + WRITE_CHUNK]
+                    part = [blobs[place] for place in chunk]
+                    expiries = [expires_ms[place] for place in chunk] if expires_ms else ()
+                    await self._run(
+                        self._write_script, [key for key, _ in part], _blobs(part, expiries)
+                    )
+
+    async def _run(
+        self, script: _Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]
+    ) -> Any:
+        rest = (len(keys), *keys, *arguments)
         try:
-            await self._script(keys=keys, args=arguments)
-        except redis.exceptions.ResponseError as error:
-            if "FENCED" in str(error):
-                raise FencedError(f"{commit.fence}: {error}") from error
-            raise StoreUnavailable(f"writing {commit.fence}: {error}") from error
-        except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"writing {commit.fence}: {error}") from error
+            return await self._send(keys[0], "EVALSHA", script.digest, *rest)
+        except redis.exceptions.NoScriptError:  # nothing was run; this also teaches it
+            return await self._send(keys[0], "EVAL", script.text, *rest)
 
-    async def write(self, blobs: Sequence[tuple[str, bytes]]) -> None:
-        """MSET in chunks, each within one hash tag's reach on a single node."""
+    async def _send(self, key: str, *command: str | int | bytes) -> Any:
+        """One command about keys that share the hash tag of `key`."""
+        if not self._cluster:
+            return await self._client.execute_command(*command)
+        await self._client.initialize()
+        # Left to itself the client hashes every key of the command, twice.
+        node = self._client.get_node_from_key(key)
+        return await self._client.execute_command(*command, target_nodes=node)
+
+    @asynccontextmanager
+    async def _asking(self, what: str) -> AsyncIterator[None]:
+        """Whatever the client raises, in the words of the port."""
         try:
-            for start in range(0, len(blobs), WRITE_CHUNK):
-                async with self._client.pipeline(transaction=False) as pipeline:
-                    for key, blob in blobs[start : start + WRITE_CHUNK]:
-                        pipeline.set(key, blob)
-                    await pipeline.execute()
+            yield
+        except redis.exceptions.MovedError as error:
+            raise StoreUnavailable(
+                f"{what}: the server belongs to a cluster ({error}): "
+                "set TIDEMILL_REDIS_CLUSTER=true"
+            ) from error
         except _UNAVAILABLE as error:
-            raise StoreUnavailable(f"writing {len(blobs)} blobs: {error}") from error
+            if isinstance(error, redis.exceptions.ConnectionError) and not self._cluster:
+                # The idle connections are as dead, and each would fail one more call.
+                await self._client.connection_pool.disconnect(inuse_connections=False)
+            raise StoreUnavailable(f"{what}: {error}") from error
 
 
-def _counted(pairs: Any) -> list[str | int | bytes]:
+def _lua(name: str) -> str:
+    return (files("features") / f"{name}.lua").read_text()
+
+
+async def _all(calls: Iterable[Any]) -> list[Any]:
+    """Wait for all calls, then raise the first error: none is left running."""
+    answers = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException):
+            raise answer
+    return answers
+
+
+def _by_tag(keys: Sequence[str]) -> dict[str, list[int]]:
+    """The places of the keys that share a hash tag, by the first such key's tag."""
+    places: dict[str, list[int]] = {}
+    for place, key in enumerate(keys):
+        start = key.find("{")
+        end = key.find("}", start + 1)
+        tag = key[start : end + 1] if -1 < start < end - 1 else key
+        places.setdefault(tag, []).append(place)
+    return places
+
+
+def _blobs(
+    blobs: Sequence[tuple[str, bytes]], expires_ms: Sequence[int]
+) -> list[str | int | bytes]:
+    """The blobs as blobs.lua takes them."""
+    if expires_ms:
+        runs = [(len(list(run)), expires) for expires, run in groupby(expires_ms)]
+    else:
+        runs = [(len(blobs), 0)]
+    return [*_counted(runs), *(blob for _, blob in blobs)]
+
+
+def _counted(pairs: Iterable[tuple[Any, Any]]) -> list[str | int | bytes]:
     flat = list(chain.from_iterable(pairs))
     return [len(flat) // 2, *flat]
 
 
-def _fields(raw: dict[bytes, bytes]) -> dict[str, int]:
+def _fields(raw: Mapping[bytes, bytes]) -> dict[str, int]:
     return {name.decode(): int(value) for name, value in raw.items()}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import repeat
 from typing import Protocol
 
+from tidemill.clock import Clock, SystemClock
 from tidemill.errors import FencedError
 
 
@@ -15,7 +17,8 @@ class Commit:
 
     It applies only if the fence's epoch is `epoch` and every `expected` field still has its value
     (a field that is not there counts as 0); then fields and blobs are set, counters increased and
-    the side hash changed, all or nothing.
+    the side hash changed, all or nothing. `expires_ms` says for each blob how many milliseconds
+    after this write it is forgotten (0: never); left empty, none is.
     """
 
     fence: str
@@ -27,6 +30,7 @@ class Commit:
     side_set: Mapping[str, bytes] = field(default_factory=dict)
     side_delete: Sequence[str] = ()
     blobs: Sequence[tuple[str, bytes]] = ()
+    expires_ms: Sequence[int] = ()
 
 
 class OnlineStore(Protocol):
@@ -37,7 +41,7 @@ class OnlineStore(Protocol):
     """
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
-        """The blobs of the keys in one round trip, None where there is none."""
+        """The blobs of the keys in one round trip, None where there is none or it has expired."""
         ...
 
     async def claim(self, fence: str) -> dict[str, int]:
@@ -56,21 +60,34 @@ class OnlineStore(Protocol):
         """Apply one step. Raises FencedError when the fence refuses; then nothing changed."""
         ...
 
-    async def write(self, blobs: Sequence[tuple[str, bytes]]) -> None:
-        """Set blobs without a fence: for loading a backfilled state before any worker runs."""
+    async def write(
+        self, blobs: Sequence[tuple[str, bytes]], expires_ms: Sequence[int] = ()
+    ) -> None:
+        """Set blobs without a fence: for loading a backfilled state before any worker runs.
+
+        `expires_ms` as in `Commit`.
+        """
         ...
 
 
 class MemoryStore:
     """The store in memory: the same contract, for replay, demos and tests."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock | None = None) -> None:
+        """`clock` decides what has expired; the machine's when none is given."""
+        self._clock = clock or SystemClock()
+        self._expiries: dict[str, int] = {}
         self.blobs: dict[str, bytes] = {}
         self.fences: dict[str, dict[str, int]] = {}
         self.sides: dict[str, dict[str, bytes]] = {}
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """The blobs of the keys."""
+        if self._expiries:
+            now = self._clock.now_ms()
+            for key in [key for key in keys if self._expiries.get(key, now + 1) <= now]:
+                self.blobs.pop(key, None)
+                self._expiries.pop(key, None)
         return [self.blobs.get(key) for key in keys]
 
     async def claim(self, fence: str) -> dict[str, int]:
@@ -103,8 +120,19 @@ class MemoryStore:
         side.update(commit.side_set)
         for name in commit.side_delete:
             side.pop(name, None)
-        self.blobs.update(commit.blobs)
+        self._set(commit.blobs, commit.expires_ms)
 
-    async def write(self, blobs: Sequence[tuple[str, bytes]]) -> None:
+    async def write(
+        self, blobs: Sequence[tuple[str, bytes]], expires_ms: Sequence[int] = ()
+    ) -> None:
         """Set blobs without a fence."""
-        self.blobs.update(blobs)
+        self._set(blobs, expires_ms)
+
+    def _set(self, blobs: Sequence[tuple[str, bytes]], expires_ms: Sequence[int]) -> None:
+        now = self._clock.now_ms()
+        for (key, blob), expires in zip(blobs, expires_ms or repeat(0), strict=False):
+            self.blobs[key] = blob
+            if expires:
+                self._expiries[key] = now + expires
+            else:
+                self._expiries.pop(key, None)

@@ -26,6 +26,9 @@ _USED = (
     "tidemill_archived_records_total",
     "tidemill_batch_seconds",
     "tidemill_consumer_lag_records",
+    "tidemill_paused",
+    "tidemill_skew_rate",
+    "tidemill_skew_vectors",
     "tidemill_auc",
     "tidemill_log_loss",
 )
@@ -54,7 +57,8 @@ class Measurements:
 
     def gauge(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""
-        self._instruments[name].labels(**labels).set(value)
+        instrument = self._instruments[name]
+        (instrument.labels(**labels) if labels else instrument).set(value)
 
     def batch(self, step: str, seconds: float) -> None:
         """Note how long a micro-batch took."""

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
+from streams.alerts import Alerts
 from streams.measurements import Measurements
+from streams.outage import Outage
 from streams.step import Reopen, Step
 from tidemill.bus import Consumer, Message
-from tidemill.errors import BusUnavailable, FencedError, StoreUnavailable
+from tidemill.errors import BusUnavailable, FencedError, StoreUnavailable, TidemillError
 
 _log = structlog.get_logger()
 
@@ -23,7 +25,7 @@ class Pace:
     """How much to read at once and how long to wait before trying again."""
 
     poll_wait_ms: int = 100
-    batch_records: int = 5_000
+    batch_records: int = 20_000
     first_retry_seconds: float = 0.1
     last_retry_seconds: float = 5.0
 
@@ -32,12 +34,20 @@ class MicroBatches:
     """Runs one step on one consumer until told to stop."""
 
     def __init__(
-        self, step: Step, consumer: Consumer, measurements: Measurements, pace: Pace
+        self,
+        step: Step,
+        consumer: Consumer,
+        measurements: Measurements,
+        pace: Pace,
+        alerts: Alerts,
     ) -> None:
         self.step = step
         self._consumer = consumer
         self._measurements = measurements
         self._pace = pace
+        self._outage = Outage(
+            step.name, measurements, alerts, pace.first_retry_seconds, pace.last_retry_seconds
+        )
         self._owned: set[int] = set()
         self._next: dict[tuple[str, int], int] = {}
         self._stopping = asyncio.Event()
@@ -61,45 +71,50 @@ class MicroBatches:
             await self._consumer.stop()
 
     async def _start(self) -> None:
-        wait = self._pace.first_retry_seconds
         while not self._stopping.is_set():
             try:
-                return await self._consumer.start(self._assigned, self._revoked)
+                await self._consumer.start(self._assigned, self._revoked)
+                return self._outage.worked("reading")
             except BusUnavailable as error:
-                wait = await self._pause("waiting for the broker", error, wait)
+                await self._pause("reading", "waiting for the broker", error)
 
     async def _turn(self) -> None:
         """One poll, and what it brought."""
         try:
             polled = await self._consumer.poll(self._pace.poll_wait_ms, self._pace.batch_records)
         except BusUnavailable as error:
-            await self._pause("reading paused", error, self._pace.first_retry_seconds)
+            await self._pause("reading", "reading paused", error)
             return
+        self._outage.worked("reading")
         async with self._busy:
             if self._failure is not None:
                 raise self._failure
-            owned = self._by_partition(polled).items()
+            found = self._by_partition(polled)
             # Let all of them finish before an error of one ends the run.
             ended = await asyncio.gather(
-                *(self._process(partition, each) for partition, each in owned),
+                *(self._process(partition, each) for partition, each in found.items()),
                 return_exceptions=True,
             )
             for failure in ended:
                 if failure is not None:
                     raise failure
+            for partition in self._owned - found.keys():
+                # A commit whose answer was lost may have covered all there was.
+                self._outage.worked(partition)
             await self._tick()
         self._measurements.lag(self.step.name, self._consumer.lag())
 
     async def _tick(self) -> None:
         try:
             await self.step.tick()
+            self._outage.worked("tick")
         except Reopen as decision:
             await self._open_again(decision.partition)
         except FencedError:
             for partition in tuple(self._owned):
                 await self._open_again(partition)
         except (StoreUnavailable, BusUnavailable) as error:
-            await self._recover(tuple(self._owned), error)
+            await self._recover("tick", tuple(self._owned), error)
 
     def _by_partition(
         self, polled: Mapping[tuple[str, int], Sequence[Message]]
@@ -126,62 +141,66 @@ class MicroBatches:
         started = time.perf_counter()
         try:
             await self.step.process(partition, records)
+            self._outage.worked(partition)
         except (FencedError, Reopen):
             await self._open_again(partition)
         except (StoreUnavailable, BusUnavailable) as error:
-            await self._recover((partition,), error)
+            await self._recover(partition, (partition,), error)
         self._measurements.batch(self.step.name, time.perf_counter() - started)
 
     def _drop(self, partition: int, error: FencedError) -> None:
         """Another worker owns it now: read no more of it until the group assigns it again."""
         _log.warning("fenced", step=self.step.name, partition=partition, error=str(error))
+        self._give_up(partition)
+
+    def _give_up(self, partition: int) -> None:
         self._owned.discard(partition)
         self.step.forget(partition)
+        self._outage.worked(partition)
 
-    async def _recover(self, partitions: Sequence[int], error: Exception) -> None:
+    async def _recover(
+        self, part: Hashable, partitions: Sequence[int], error: TidemillError
+    ) -> None:
         """What became of the batch is unknown: forget it, and go on from what the store says."""
-        what = f"partitions {list(partitions)} paused"
-        await self._pause(what, error, self._pace.first_retry_seconds)
+        await self._pause(part, f"partitions {list(partitions)} paused", error)
         for partition in partitions:
             await self._open_again(partition)
 
     async def _open_again(self, partition: int) -> None:
         """Read the partition's state, as soon as the store answers, and go on from its offsets."""
         self.step.forget(partition)
-        wait = self._pace.first_retry_seconds
         while not self._stopping.is_set():
             try:
                 offsets = await self._open(partition, claim=False)
             except FencedError as fenced:
                 return self._drop(partition, fenced)
             except StoreUnavailable as error:
-                wait = await self._pause(f"partition {partition} paused", error, wait)
+                await self._pause(partition, f"partition {partition} paused", error)
                 continue
             for kind, offset in offsets.items():
                 self._consumer.seek(kind, partition, offset)
             return
 
-    async def _pause(self, what: str, error: Exception, wait: float) -> float:
-        _log.warning(what, step=self.step.name, error=str(error), retry_seconds=wait)
+    async def _pause(self, part: Hashable, what: str, error: TidemillError) -> None:
+        wait = self._outage.failed(part, what, error)
         try:
             await asyncio.wait_for(self._stopping.wait(), wait)
         except TimeoutError:
             pass
-        return min(wait * 2, self._pace.last_retry_seconds)
 
     async def _assigned(self, partition: int) -> Mapping[str, int]:
-        wait = self._pace.first_retry_seconds
         async with self._busy:
             while not self._stopping.is_set():
                 try:
                     offsets = await self._open(partition, claim=True)
                 except StoreUnavailable as error:
-                    wait = await self._pause("waiting for the store", error, wait)
+                    await self._pause(partition, "waiting for the store", error)
                     continue
                 except Exception as error:
                     # A client only logs what a callback raises: the loop ends the run with it.
                     self._failure = error
                     break
+                self._outage.worked(partition)
                 self._owned.add(partition)
                 where = dict(offsets)
                 _log.info("assigned", step=self.step.name, partition=partition, offsets=where)
@@ -190,5 +209,4 @@ class MicroBatches:
 
     async def _revoked(self, partition: int) -> None:
         async with self._busy:
-            self._owned.discard(partition)
-            self.step.forget(partition)
+            self._give_up(partition)

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
-import redis.asyncio
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from cli.services.valkey import EmbeddedValkey
+from features.redis_client import redis_client
 from features.redis_store import WRITE_CHUNK, RedisStore
 from features.store import Commit, MemoryStore, OnlineStore
 from tidemill.errors import FencedError, StoreUnavailable
 from tidemill.topics import Names
 
 NAMES = Names("shop", 4)
+PLACES = range(NAMES.partitions)
 FENCE, SIDE = NAMES.fence("updates", 0), NAMES.side("updates", 0)
 BLOB, OTHER = NAMES.blob(0, "card", "a"), NAMES.blob(0, "card", "ü\x1f")
 BYTES = bytes(range(256))
 
 
-def client_of(server: EmbeddedValkey) -> redis.asyncio.Redis:
-    """A client that gives up at once."""
-    return redis.asyncio.from_url(server.url, retry=Retry(NoBackoff(), 0))
-
-
-@pytest.fixture(params=["memory", "valkey"])
+@pytest.fixture(params=["memory", "valkey", "cluster"])
 async def store(request: pytest.FixtureRequest) -> AsyncIterator[OnlineStore]:
     """An empty store of each backend."""
     if request.param == "memory":
         yield MemoryStore()
         return
-    client = client_of(request.getfixturevalue("valkey"))
+    cluster = request.param == "cluster"
+    server = request.getfixturevalue("valkey_cluster" if cluster else "valkey")
+    client = redis_client(server.url, cluster=cluster)
     await client.flushall()
     yield RedisStore(client)
     await client.aclose()
@@ -227,6 +224,55 @@ async def test_blobs_are_loaded_without_a_fence(store: OnlineStore) -> None:
     assert [blob for _, blob in blobs] == await store.read([key for key, _ in blobs])
 
 
+async def test_many_partitions_are_read_and_written_together(store: OnlineStore) -> None:
+    """Keys of all partitions, mixed: on a cluster they lie on different nodes."""
+    keys = [NAMES.blob(place, "card", str(i)) for i in range(50) for place in PLACES]
+    await store.write([(key, key.encode()) for key in keys])
+    for place in PLACES:
+        await store.claim(NAMES.fence("updates", place))
+    fences = [NAMES.fence("updates", place) for place in (*PLACES, 0)]
+    assert [{"epoch": 1}] * len(fences) == await store.fence_fields(fences)
+    assert [None, *(key.encode() for key in keys)] == await store.read([OTHER, *keys])
+
+
+async def eventually(store: OnlineStore, expected: list[bytes | None]) -> list[bytes | None]:
+    """The two blobs once they are as expected, or after five seconds."""
+    deadline = time.monotonic() + 5
+    while (found := await store.read([BLOB, OTHER])) != expected and time.monotonic() < deadline:
+        await asyncio.sleep(0.01)
+    return found
+
+
+async def test_blobs_expire_one_by_one(store: OnlineStore) -> None:
+    """A blob with a time to live is gone after it, whoever wrote it; 0 means never."""
+    await store.claim(FENCE)
+    await store.commit(step(1, blobs=[(BLOB, b"a"), (OTHER, b"b")], expires_ms=[0, 20]))
+    assert [b"a", None] == await eventually(store, [b"a", None])
+    await store.write([(BLOB, b"c"), (OTHER, b"d")], [20, 0])
+    assert [None, b"d"] == await eventually(store, [None, b"d"])
+
+
+async def test_writing_again_renews_or_ends_the_time_to_live(store: OnlineStore) -> None:
+    """The newest write alone decides when a blob expires."""
+    await store.claim(FENCE)
+    both = [(BLOB, b"a"), (OTHER, b"b")]
+    await store.commit(step(1, blobs=both, expires_ms=[60_000, 60_000]))
+    assert [b"a", b"b"] == await store.read([BLOB, OTHER])
+    await store.commit(step(1, 10, blobs=both, expires_ms=[20, 60_000]))
+    assert [None, b"b"] == await eventually(store, [None, b"b"])
+    await store.commit(step(1, 20, blobs=both))
+    assert [b"a", b"b"] == await store.read([BLOB, OTHER])
+
+
+async def test_runs_of_expiries_keep_each_blob_with_its_own(store: OnlineStore) -> None:
+    """Many blobs that do and do not expire in turns are all written as they were given."""
+    await store.claim(FENCE)
+    blobs = [(NAMES.blob(0, "card", str(i)), str(i).encode()) for i in range(1_000)]
+    expires = [0 if i < 450 or 600 <= i < 601 else 60_000 + i // 300 for i in range(1_000)]
+    await store.commit(step(1, blobs=blobs, expires_ms=expires))
+    assert [blob for _, blob in blobs] == await store.read([key for key, _ in blobs])
+
+
 async def test_a_large_micro_batch_is_one_commit(store: OnlineStore) -> None:
     """Thousands of blobs and side fields fit into one step."""
     await store.claim(FENCE)
@@ -254,7 +300,7 @@ async def test_every_call_says_when_the_server_is_gone_and_works_when_it_is_back
 ) -> None:
     """A stopped server is StoreUnavailable; the same store works on when it is there again."""
     with EmbeddedValkey(tmp_path) as server:
-        client, port = client_of(server), int(server.url.rpartition(":")[2].partition("/")[0])
+        client, port = redis_client(server.url), server.port
         store = RedisStore(client)
         await store.claim(FENCE)
         await store.commit(step(1))
@@ -269,7 +315,7 @@ async def test_every_call_says_when_the_server_is_gone_and_works_when_it_is_back
 
 async def test_a_full_server_refuses_the_whole_step(valkey: EmbeddedValkey) -> None:
     """Out of memory is StoreUnavailable and half of no step is written."""
-    client = client_of(valkey)
+    client = redis_client(valkey.url)
     await client.flushall()
     store = RedisStore(client)
     await store.claim(FENCE)

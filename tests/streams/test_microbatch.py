@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from stream_world import PARTITIONS, World
 
+from streams.alerts import Alerts
 from streams.measurements import Measurements
 from streams.microbatch import MicroBatches, Pace
 from streams.step import Records, Step
@@ -30,7 +31,8 @@ class Worker:
     def __init__(self, world: World, step: Step, pace: Pace = PACE) -> None:
         self.step = step
         self.consumer = world.bus.consumer(step.name, step.kinds)
-        self.loop = MicroBatches(step, self.consumer, Measurements(), pace)
+        self.alerts = Alerts(world.context.producer, world.clock)
+        self.loop = MicroBatches(step, self.consumer, Measurements(), pace, self.alerts)
         self.stopping = asyncio.Event()
         self.task = asyncio.create_task(self.loop.run(self.stopping))
 
@@ -329,3 +331,33 @@ async def test_a_new_release_makes_the_learner_open_again(world: World) -> None:
         learn.wake()
         await until(lambda: learn.version == ("r0002", 1))
     assert 1 == world.fence("learn")["offset:examples"]
+
+
+async def test_an_outage_is_announced_when_it_begins_and_ends(world: World) -> None:
+    """However often the store refuses, one alert begins and one ends, also without new records."""
+    fill(world, 30)
+    async with running(world, world.rekey()) as worker:
+        await until(lambda: world.total("events", "events_read") == 30)
+        world.store.gone = True
+        world.event(0)
+        await until(lambda: world.store.refusals > 3)
+        world.store.gone = False
+        await until(lambda: len(worker.alerts._waiting) == 2)
+        world.store.faults = ["after"]  # applied, and yet the answer is lost
+        world.event(0)
+        await until(lambda: len(worker.alerts._waiting) == 4)
+    states = [(alert.subject, alert.state) for alert in worker.alerts._waiting]
+    assert [("events", "began"), ("events", "ended")] * 2 == states
+
+
+async def test_a_store_that_only_refuses_writes_is_not_written_around(world: World) -> None:
+    """While the store is full nothing is sent to the broker over and over."""
+    fill(world, 9)
+    async with running(world, world.rekey()) as worker:
+        await until(lambda: world.total("events", "events_read") == 9)
+        sent = len(world.bus.log("updates", 0))
+        world.store.faults = ["before"] * 8
+        world.event(0)
+        await until(lambda: len(worker.alerts._waiting) == 2)
+        await until(lambda: world.total("events", "events_read") == 10)
+    assert 2 >= len(world.bus.log("updates", 0)) - sent

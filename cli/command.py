@@ -1,0 +1,70 @@
+"""What every command shares: the project's argument, errors as exit codes, the log on stderr."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import structlog
+import typer
+
+from tidemill.declaration import Project
+from tidemill.errors import (
+    DeclarationError,
+    InputError,
+    LockedError,
+    SettingsError,
+    StateMissing,
+    TidemillError,
+)
+from tidemill.loading import load_project
+from tidemill.settings import Settings, read_settings
+
+FAILURE, USER_ERROR, LOCKED, INTERRUPTED = 1, 2, 4, 130
+ProjectFile = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's Python file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+
+
+@contextmanager
+def errors_as_exit_codes() -> Iterator[None]:
+    """A user's mistake is one line on stderr and exit code 2, another known failure code 1."""
+    try:
+        yield
+    except (DeclarationError, SettingsError, InputError, StateMissing) as error:
+        _end(error, USER_ERROR)
+    except LockedError as error:
+        _end(error, LOCKED)
+    except TidemillError as error:
+        _end(error, FAILURE)
+    except KeyboardInterrupt:
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _end(error: Exception, code: int) -> None:
+    typer.echo(f"tidemill: {error}", err=True)
+    raise typer.Exit(code)
+
+
+def prepare(file: Path) -> tuple[Project, Settings]:
+    """The project and the settings a command works with."""
+    return load_project(file), read_settings()
+
+
+def log_to_stderr() -> None:
+    """Log warnings and the structured log to stderr: lines for a person, JSON for a machine."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
+    json_lines = not sys.stderr.isatty()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
