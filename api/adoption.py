@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,14 +18,12 @@ from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from tidemill.clock import Clock
 from tidemill.declaration import Project
-from tidemill.errors import ArtifactError, BusUnavailable, StoreUnavailable
+from tidemill.errors import ArtifactError, StoreUnavailable
 from tidemill.registry import Registry
 from tidemill.schema import FeatureSchema
 from tidemill.wire import Announcement
 
 MODEL_FILE = "model.txt"
-_RETRY_SECONDS = 0.5
-_LOOK_SECONDS = 2.0
 _KEPT_RELEASES = 2
 _MOST_PENDING = 10_000
 _LOG = structlog.get_logger()
@@ -34,10 +31,9 @@ _LOG = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where models come from: announcements, the newest snapshot's bytes, releases on disk."""
+    """Where models come from: the newest snapshot's bytes, releases on disk."""
 
     registry: Registry
-    announcements: Callable[[], AsyncIterator[Announcement]]
     read_snapshot: Callable[[], Awaitable[bytes | None]]
 
 
@@ -53,6 +49,7 @@ class ModelLoader:
     def __init__(self, project: Project, schema: FeatureSchema, registry: Registry) -> None:
         self._project, self._schema, self._registry = project, schema, registry
         self._trees: dict[str, FrozenTrees] = {}
+        self._schemas: dict[str, str] = {}
 
     @property
     def schema(self) -> str:
@@ -77,6 +74,15 @@ class ModelLoader:
         head = TreeHead.warm_start(trees, self._project.learner.learning_rate)
         self._try_out(head, recent)
         return head
+
+    def other_schema(self, release: str) -> bool:
+        """True for a release known to be made for other features; read from the disk once."""
+        if release not in self._schemas:
+            try:
+                self._schemas[release] = self._registry.manifest(release).schema
+            except ArtifactError:
+                return False
+        return self._schemas[release] != self._schema.hash
 
     def _release_trees(self, name: str) -> FrozenTrees:
         if name not in self._trees:
@@ -109,39 +115,13 @@ class Adoption:
     ) -> None:  # fmt: skip
         self._loader, self._source, self._slot = loader, source, slot
         self._measurements, self._clock = measurements, clock
-        self._wake = asyncio.Event()
-        self._wake.set()
         self._pending: deque[Announcement] = deque(maxlen=_MOST_PENDING)
         self._seen: bytes | None = None
 
-    async def run(self) -> None:
-        """Load the newest model, then adopt what is announced, until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._listen())
-            group.create_task(self._adopt_when_woken())
-
-    async def _listen(self) -> None:
-        while True:
-            try:
-                async for announcement in self._source.announcements():
-                    if announcement.kind == "snapshot":
-                        self._pending.append(announcement)
-                    self._wake.set()
-            except BusUnavailable as error:
-                _LOG.warning("announcements_unavailable", error=str(error))
-            await asyncio.sleep(_RETRY_SECONDS)
-            self._wake.set()  # What was announced meanwhile lies in the store.
-
-    async def _adopt_when_woken(self) -> None:
-        """Whatever was announced while a model loads is answered by loading the newest once."""
-        while True:
-            with suppress(TimeoutError):  # An announcement can be missed; the store cannot.
-                async with asyncio.timeout(_LOOK_SECONDS):
-                    await self._wake.wait()
-            self._wake.clear()
-            if not await self.adopt_newest():
-                await asyncio.sleep(_RETRY_SECONDS)
-                self._wake.set()
+    def note(self, announcement: Announcement) -> None:
+        """Keep what an announced snapshot says of itself until it is served."""
+        if announcement.kind == "snapshot":
+            self._pending.append(announcement)
 
     async def adopt_newest(self) -> bool:
         """Serve the newest snapshot; without one, the newest release; False: the store is away."""
@@ -176,7 +156,7 @@ class Adoption:
         """Only while the prior is served: a later release comes through the learner, caught up."""
         if not self._slot.current.is_prior:
             return
-        name = await asyncio.to_thread(self._source.registry.newest)
+        name = await asyncio.to_thread(self._source.registry.newest, self._loader.schema)
         if name is None:
             return
         try:
@@ -202,6 +182,8 @@ class Adoption:
         waiting = list(self._pending)
         self._pending.clear()
         for announcement in waiting:
+            if self._loader.other_schema(announcement.release):
+                continue
             if (announcement.release, announcement.snapshot) > (served.release, served.snapshot):
                 self._pending.append(
                     announcement

@@ -19,12 +19,14 @@ from api.errors import (
     ErrorBody,
     Problem,
     refuse_failure,
+    refuse_input,
     refuse_without_store,
 )
 from api.hot import HotRoute, HotRoutes
 from api.openapi import add_raw_routes
 from api.service import ScoringService
-from tidemill.errors import StoreUnavailable
+from features.inspection import UNKNOWN_ENTITY
+from tidemill.errors import InputError, StoreUnavailable
 
 _JSON = "application/json"
 _LOG = structlog.get_logger()
@@ -63,6 +65,7 @@ def create_app(service: ScoringService) -> ScoringApp:
     app.hot = HotRoutes(routes, service.settings.body_limit_bytes, service.measurements)
     _add_probes(app, service)
     _add_reports(app, service)
+    _add_inspection(app, service)
     _add_errors(app)
     _publish(app, service)
     return app
@@ -91,6 +94,22 @@ def _add_reports(app: FastAPI, service: ScoringService) -> None:
         return _json(await service.status())
 
 
+def _add_inspection(app: FastAPI, service: ScoringService) -> None:
+    @app.get(
+        "/v1/features/{entity}/{id:path}",
+        summary="One entity's features at a time, their age and the tiles they come from",
+        description="Several key fields are joined by `|`, in the order the entity names them. "
+        "`at`: milliseconds since 1970 or ISO 8601 with an offset; now without it.",
+    )
+    async def features(entity: str, id: str, at: str | None = None) -> Response:  # noqa: A002
+        try:
+            return _json(await service.look(entity, id, at))
+        except InputError as error:
+            refused = refuse_input(error)
+            status = 404 if error.cause == UNKNOWN_ENTITY else refused.status
+            return _json(refused.body, status)
+
+
 def _add_errors(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def refused(request: Request, error: HTTPException) -> Response:
@@ -111,11 +130,13 @@ def _add_errors(app: FastAPI) -> None:
 
 
 def _publish(app: FastAPI, service: ScoringService) -> None:
-    """The document is made once, when first asked for."""
-    generate = app.openapi
+    """The document is made when first asked for, and again when another declaration serves."""
+    generate, published = app.openapi, ""
 
     def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
+        nonlocal published
+        if app.openapi_schema is None or published != service.serving.schema:
+            app.openapi_schema, published = None, service.serving.schema
             app.openapi_schema = add_raw_routes(generate(), service.project)
         return app.openapi_schema
 

@@ -12,6 +12,7 @@ from tidemill.clock import Clock
 from tidemill.declaration import Project
 from tidemill.wire import BadCaseFound, Prediction, vectors
 
+_KEPT_SCHEMAS = 2
 _LOG = structlog.get_logger()
 
 
@@ -42,4 +43,28 @@ class ScoringRules:
                 continue
             self._measurements.bad_cases[rule.reason] += len(hits)
             found += [BadCaseFound(rule.reason, predictions[i], None, now_ms) for i in hits]
+        return found
+
+
+class RulesBySchema:
+    """Judges each prediction by the rules of the declaration it was made under.
+
+    Behind an exchange, predictions of the old declaration are still on their way.
+    """
+
+    def __init__(self) -> None:
+        self._rules: dict[str, ScoringRules] = {}
+
+    def add(self, schema: str, rules: ScoringRules) -> None:
+        """Judge predictions of this schema from now on; the oldest schema is forgotten."""
+        self._rules = {**self._rules, schema: rules}
+        while len(self._rules) > _KEPT_SCHEMAS:
+            del self._rules[next(iter(self._rules))]
+
+    def judge(self, predictions: Sequence[Prediction]) -> list[BadCaseFound]:
+        """The bad cases among these predictions."""
+        found: list[BadCaseFound] = []
+        for schema in dict.fromkeys(prediction.schema for prediction in predictions):
+            if (rules := self._rules.get(schema)) is not None:
+                found += rules.judge([p for p in predictions if p.schema == schema])
         return found

@@ -23,7 +23,10 @@ class ApiCollector(Collector):
     """Turns the process's measurements into metric families."""
 
     def __init__(
-        self, measurements: Measurements, slot: ModelSlot, queue_depth: Callable[[], int]
+        self,
+        measurements: Measurements,
+        slot: Callable[[], ModelSlot],
+        queue_depth: Callable[[], int],
     ) -> None:
         self._measurements, self._slot, self._queue_depth = measurements, slot, queue_depth
 
@@ -46,7 +49,7 @@ class ApiCollector(Collector):
         yield _counter("tidemill_swaps_total", {(kind,): n for kind, n in m.swaps.items()})
         yield _counter("tidemill_swaps_refused_total", {(): m.swaps_refused})
         yield _gauge("tidemill_prediction_queue_depth", {(): self._queue_depth()})
-        model = self._slot.current
+        model = self._slot().current
         yield _gauge("tidemill_model_info", {(model.release,): 1})
         yield _gauge("tidemill_model_snapshot", {(): model.snapshot})
 

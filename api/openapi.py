@@ -9,7 +9,8 @@ import msgspec
 from api.answers import Answer, BatchAnswer
 from api.errors import ErrorBody
 from api.labels import LabelsAccepted
-from tidemill.declaration import Field, Project
+from tidemill.declaration import Project
+from tidemill.fields import Field
 from tidemill.wire import LabelEvent
 
 _TYPES: dict[type, str] = {str: "string", float: "number", int: "integer", bool: "boolean"}

@@ -6,10 +6,42 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from features.inspection import Inspector
+from features.plan import FeaturePlan
 from features.vectors import VectorReader
 from tidemill.bus import Producer
+from tidemill.declaration import Project
 from tidemill.registry import Registry
 from tidemill.wire import Announcement
+
+
+@dataclass(frozen=True, slots=True)
+class PlanPorts:
+    """What is read from the store for one declaration; all raise StoreUnavailable.
+
+    `read_snapshot` gives the bytes of its learner's newest snapshot or None; `read_progress` gives
+    source partition → next event offset applied to its state at every target partition;
+    `read_worker_status` gives its worker's status and the newest bad cases, ready for JSON;
+    `note_serving` remembers that it is the declaration that serves; `inspector` looks at entities.
+    """
+
+    reader: VectorReader
+    read_snapshot: Callable[[], Awaitable[bytes | None]]
+    read_progress: Callable[[], Awaitable[Mapping[int, int]]]
+    read_worker_status: Callable[[], Awaitable[tuple[dict[str, Any], list[Any]]]]
+    note_serving: Callable[[], Awaitable[None]]
+    inspector: Inspector
+
+
+@dataclass(frozen=True, slots=True)
+class ProjectFile:
+    """The project file the api was started with: the only code it ever loads again.
+
+    `load` raises DeclarationError; `stamp` changes when the file does. Both may block on the disk.
+    """
+
+    load: Callable[[], Project]
+    stamp: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,18 +49,14 @@ class Ports:
     """The real clients behind small calls; they raise StoreUnavailable and BusUnavailable.
 
     `announcements` begins a new reading of the `models` topic from now on and never ends by itself;
-    `read_snapshot` gives the newest snapshot's bytes or None; `check_store` and `check_broker`
-    return when the other side answers; `read_progress` gives source partition → next event offset
-    applied at every target partition; `read_worker_status` gives the worker's status and the newest
-    bad cases, ready for JSON.
+    `check_store` and `check_broker` return when the other side answers; `of_plan` gives what is
+    read for one declaration.
     """
 
-    reader: VectorReader
     producer: Producer
     registry: Registry
     announcements: Callable[[], AsyncIterator[Announcement]]
-    read_snapshot: Callable[[], Awaitable[bytes | None]]
     check_store: Callable[[], Awaitable[None]]
     check_broker: Callable[[], Awaitable[None]]
-    read_progress: Callable[[], Awaitable[Mapping[int, int]]]
-    read_worker_status: Callable[[], Awaitable[tuple[dict[str, Any], list[Any]]]]
+    of_plan: Callable[[FeaturePlan], PlanPorts]
+    project_file: ProjectFile

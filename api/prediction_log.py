@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import structlog
 
-from api.bad_cases import ScoringRules
+from api.bad_cases import RulesBySchema
 from api.errors import refuse_full_queue
 from tidemill import topics
 from tidemill.bus import Producer
@@ -31,7 +31,7 @@ class PredictionLog:
     empties it.
     """
 
-    def __init__(self, producer: Producer, rules: ScoringRules, capacity: int) -> None:
+    def __init__(self, producer: Producer, rules: RulesBySchema, capacity: int) -> None:
         self._producer, self._rules, self._capacity = producer, rules, capacity
         self._queue: deque[Prediction] = deque()
         self._taken = 0

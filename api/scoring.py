@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
+import msgspec
 import structlog
 
 from api.answers import Answer, ModelVersion, new_prediction_ids
@@ -24,6 +25,7 @@ from tidemill.wire import Prediction, vector_bytes
 ROWS_AT_ONCE = 64
 _STORE_REST_SECONDS = 0.5
 _LOG = structlog.get_logger()
+_ENCODER = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +163,10 @@ class Scorer:
         """The records for the log: scores, baselines, and the vectors and model they come from."""
         model, vectors = used
         data, width = vector_bytes(vectors.matrix), 4 * vectors.matrix.shape[1]
-        now_ms, join_key = self._clock.now_ms(), self._decoder.join_key
+        now_ms, join_key, encode = self._clock.now_ms(), self._decoder.join_key, _ENCODER.encode
         return [
             Prediction(ids[i], join_key(request), request.time,
                        data[i * width : (i + 1) * width], model.schema, pairs[0][i], pairs[1][i],
-                       model.release, model.snapshot, now_ms)
+                       model.release, model.snapshot, now_ms, encode(request))
             for i, request in enumerate(requests)
         ]  # fmt: skip

@@ -10,25 +10,35 @@ from typing import Any
 import msgspec
 import structlog
 
-from api.adoption import Adoption, ModelLoader, ModelSource
+from api.adoption import Adoption
 from api.answers import BatchAnswer
-from api.bad_cases import ScoringRules
+from api.bad_cases import RulesBySchema
+from api.cut_over import CutOver, Exchange
 from api.labels import LabelInbox
 from api.measurements import Measurements
 from api.metrics import ApiCollector, registry_of
 from api.model import ModelSlot
 from api.ports import Ports
 from api.prediction_log import PredictionLog
-from api.scoring import Scorer, ScorerParts
-from api.status import SCORING_ROUTES, api_status, encode_status, model_status, worker_status
-from features.decoding import RequestDecoder
+from api.serving import Serving, Shared, build_serving
+from api.status import (
+    SCORING_ROUTES,
+    api_status,
+    encode_status,
+    features_status,
+    model_status,
+    worker_status,
+)
+from api.watch import ModelWatch, Watched
+from features.inspection import moment
 from features.plan import FeaturePlan
 from tidemill.clock import Clock
-from tidemill.errors import InputError, TidemillError
+from tidemill.declaration import Project
+from tidemill.errors import InputError, StoreUnavailable, TidemillError
 from tidemill.settings import Settings
 
 DRAIN_SECONDS = 20.0
-PROBE_SECONDS = 1.0
+PROBE_SECONDS = INSPECTION_SECONDS = 1.0
 TICK_SECONDS = 1.0
 _LOG = structlog.get_logger()
 
@@ -37,27 +47,38 @@ class ScoringService:
     """Scores, takes labels, adopts models and reports; `running` holds its background tasks."""
 
     def __init__(self, plan: FeaturePlan, ports: Ports, settings: Settings, clock: Clock) -> None:
-        project = plan.project
-        self.project, self.settings, self.clock, self.ports = project, settings, clock, ports
+        self.settings, self.clock, self.ports = settings, clock, ports
         self.measurements = Measurements()
-        self.slot = ModelSlot(plan.schema.hash, clock.now_ms())
-        rules = ScoringRules(project, self.measurements, clock)
-        self.log = PredictionLog(ports.producer, rules, settings.prediction_queue)
-        self._decoder = RequestDecoder(project, clock, settings.clock_skew_ms)
-        parts = ScorerParts(
-            self._decoder, ports.reader, self.slot, self.log, self.measurements, clock
-        )
-        self._scorer = Scorer(parts, [entity.name for entity in project.entities])
+        self._rules = RulesBySchema()
+        self.log = PredictionLog(ports.producer, self._rules, settings.prediction_queue)
+        self._shared = Shared(
+            ports, self.log, self.measurements, clock, settings.clock_skew_ms
+        )  # fmt: skip
+        self.serving = build_serving(plan, self._shared)
+        self._adopt(self.serving)
         self._labels = LabelInbox(ports.producer, clock, settings.clock_skew_ms)
-        self.adoption = Adoption(
-            ModelLoader(project, plan.schema, ports.registry),
-            ModelSource(ports.registry, ports.announcements, ports.read_snapshot),
-            self.slot, self.measurements, clock,
+        self.cut_over = CutOver(
+            ports, Exchange(lambda: self.serving, self._build, self._adopt), clock
         )  # fmt: skip
         self.registry = registry_of(
-            ApiCollector(self.measurements, self.slot, lambda: self.log.depth)
+            ApiCollector(self.measurements, lambda: self.slot, lambda: self.log.depth)
         )
         self._encode = msgspec.json.Encoder().encode
+
+    @property
+    def project(self) -> Project:
+        """The declaration being served."""
+        return self.serving.project
+
+    @property
+    def slot(self) -> ModelSlot:
+        """The model being served."""
+        return self.serving.slot
+
+    @property
+    def adoption(self) -> Adoption:
+        """What adopts models of the schema being served."""
+        return self.serving.adoption
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -66,9 +87,12 @@ class ScoringService:
         The newest model is adopted first, so that the prior answers only where there is none.
         """
         await self.adoption.adopt_newest()
+        watch = ModelWatch(
+            Watched(self.ports.announcements, lambda a: self.adoption.note(a), self._look)
+        )
         sending = asyncio.create_task(self.log.run(), name="prediction log")
         others = [
-            asyncio.create_task(self.adoption.run(), name="adoption"),
+            asyncio.create_task(watch.run(), name="adoption"),
             asyncio.create_task(self._tick(), name="ticks"),
         ]
         for task in (sending, *others):
@@ -88,19 +112,35 @@ class ScoringService:
             with suppress(asyncio.CancelledError):
                 await asyncio.gather(*others)
 
+    async def _look(self) -> bool:
+        """The newest model of what serves, and whether the newest release asks for another."""
+        seen = await self.adoption.adopt_newest()
+        await self.cut_over.look()
+        return seen
+
+    def _build(self, plan: FeaturePlan) -> Serving:
+        return build_serving(plan, self._shared)
+
+    def _adopt(self, serving: Serving) -> None:
+        """Serve this from the next request on; those under way end with the one they began with."""
+        self._rules.add(serving.schema, serving.rules)
+        self.serving = serving
+
     async def score(self, body: bytes) -> bytes:
         """Answer one request; raises InputError or Refused."""
-        request = self._decoder.decode(body)
-        return self._encode((await self._scorer.score((request,)))[0])
+        serving = self.serving
+        request = serving.decoder.decode(body)
+        return self._encode((await serving.scorer.score((request,)))[0])
 
     async def score_batch(self, body: bytes) -> bytes:
         """Answer `{"requests": [...]}` as a whole or not at all; raises InputError or Refused."""
-        requests = self._decoder.decode_batch(body)
+        serving = self.serving
+        requests = serving.decoder.decode_batch(body)
         limit = self.settings.batch_limit
         if len(requests) > limit:
             found, allowed = f"{len(requests)} requests", f"at most {limit}"
             raise InputError("too_many_requests", "requests", found, allowed)
-        return self._encode(BatchAnswer(await self._scorer.score(requests)))
+        return self._encode(BatchAnswer(await serving.scorer.score(requests)))
 
     async def take_labels(self, body: bytes) -> bytes:
         """Take one label or a list; raises InputError or Refused."""
@@ -116,20 +156,32 @@ class ScoringService:
 
     async def status(self) -> bytes:
         """The console's JSON."""
-        worker, bad_cases = await worker_status(self.ports)
+        serving = self.serving
+        worker, bad_cases = await worker_status(serving.ports)
         parts: dict[str, Any] = {
             "project": self.project.name,
             "now_ms": self.clock.now_ms(),
-            "model": model_status(self.slot.current, self.measurements),
+            "features": features_status(serving.plan, self.cut_over.waiting),
+            "model": model_status(serving.slot.current, self.measurements),
             "api": api_status(self.measurements, self.log.depth),
             "worker": worker,
             "bad_cases": bad_cases,
         }
         return encode_status(parts)
 
+    async def look(self, entity: str, id_text: str, at: str | None) -> bytes:
+        """One entity's features as JSON; raises InputError or StoreUnavailable."""
+        time = moment(at, self.clock.now_ms())
+        try:
+            async with asyncio.timeout(INSPECTION_SECONDS):
+                view = await self.serving.ports.inspector.look(entity, [id_text], time)
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {INSPECTION_SECONDS:g} s") from None
+        return self._encode(view)
+
     async def progress(self, _: bytes = b"") -> bytes:
         """How far each source partition has been applied; raises StoreUnavailable."""
-        applied = await self.ports.read_progress()
+        applied = await self.serving.ports.read_progress()
         return self._encode({"events": {str(source): n for source, n in applied.items()}})
 
     async def _tick(self) -> None:

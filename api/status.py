@@ -10,7 +10,8 @@ import structlog
 
 from api.measurements import Measurements
 from api.model import ServedModel
-from api.ports import Ports
+from api.ports import PlanPorts
+from features.plan import FeaturePlan
 from tidemill.errors import TidemillError
 
 WORKER_DEADLINE_SECONDS = 1.0
@@ -19,7 +20,7 @@ _UNKNOWN_WORKER: dict[str, Any] = {"alive": False, "seen_ms": None, "series": []
 _LOG = structlog.get_logger()
 
 
-async def worker_status(ports: Ports) -> tuple[dict[str, Any], list[Any]]:
+async def worker_status(ports: PlanPorts) -> tuple[dict[str, Any], list[Any]]:
     """The worker's status and the newest bad cases; unknown when the store does not answer."""
     try:
         async with asyncio.timeout(WORKER_DEADLINE_SECONDS):
@@ -28,6 +29,16 @@ async def worker_status(ports: Ports) -> tuple[dict[str, Any], list[Any]]:
     except (TidemillError, TimeoutError) as error:
         _LOG.warning("worker_status_unavailable", error=str(error) or type(error).__name__)
         return dict(_UNKNOWN_WORKER), []
+
+
+def features_status(plan: FeaturePlan, waiting: str) -> dict[str, Any]:
+    """The declaration being served; `waiting` says why a newer release's is not, empty if none."""
+    return {
+        "schema": plan.schema.hash,
+        "state": plan.state,
+        "count": len(plan.schema.names),
+        "waiting": waiting,
+    }
 
 
 def model_status(model: ServedModel, measurements: Measurements) -> dict[str, Any]:

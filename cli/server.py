@@ -2,43 +2,44 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from api.app import create_app
-from api.ports import Ports
+from api.ports import PlanPorts, Ports, ProjectFile
 from api.server import bind, serve_on
 from api.service import ScoringService
 from cli import kafka_bus
-from cli.wiring import Clients, connect
+from cli.wiring import Clients, connect, names_of
 from console.pages import console_app
+from features.evolution import define
 from features.freshness import applied_offsets
+from features.inspection import Inspector
+from features.plan import FeaturePlan
+from features.state_book import StateBook
 from features.vectors import VectorReader
-from tidemill.declaration import Project
+from tidemill.loading import load_project
 from tidemill.settings import Settings
 
 ANNOUNCEMENT_WAIT_MS = 50
 
 
-async def serve(project: Project, settings: Settings, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; takes the port first, so that one in use is said at once."""
+async def serve(file: Path, settings: Settings, host: str, port: int) -> None:
+    """Serve a project file until SIGTERM or SIGINT.
+
+    Takes the port first, so that one in use is said at once.
+    """
+    project = load_project(file)
     listener = bind(host, port)
     async with connect(project, settings) as clients:
-        await serve_on(scoring_app(clients), listener)
+        await serve_on(scoring_app(clients, file), listener)
 
 
-def scoring_app(clients: Clients) -> Any:
+def scoring_app(clients: Clients, file: Path) -> Any:
     """The api's application with the console mounted on it."""
     store, names = clients.store, clients.names
-    project = clients.plan.project
-
-    async def read_snapshot() -> bytes | None:
-        return (await store.read([names.snapshot(project.learner.name)]))[0]
-
-    async def read_worker_status() -> tuple[dict[str, Any], list[Any]]:
-        status, cases = await store.read([names.status(), names.bad_cases()])
-        return msgspec.json.decode(status or b"{}"), msgspec.json.decode(cases or b"[]")
 
     async def check_store() -> None:
         await store.read([names.status()])
@@ -47,16 +48,48 @@ def scoring_app(clients: Clients) -> Any:
         await kafka_bus.check(clients.broker)
 
     ports = Ports(
-        reader=VectorReader(clients.plan, names, store),
         producer=clients.producer,
         registry=clients.registry,
         announcements=lambda: kafka_bus.announcements(clients.broker, names, ANNOUNCEMENT_WAIT_MS),
-        read_snapshot=read_snapshot,
         check_store=check_store,
         check_broker=check_broker,
-        read_progress=lambda: applied_offsets(store, names),
-        read_worker_status=read_worker_status,
+        of_plan=lambda plan: _of_plan(clients, plan),
+        project_file=ProjectFile(lambda: load_project(file, again=True), lambda: _stamp(file)),
     )
     app = create_app(ScoringService(clients.plan, ports, clients.settings, clients.clock))
     app.mount("/console", console_app())
     return app
+
+
+def _of_plan(clients: Clients, plan: FeaturePlan) -> PlanPorts:
+    """What is read from the store for one declaration."""
+    store, names = clients.store, names_of(plan, clients.settings)
+    learner = plan.project.learner.name
+
+    async def read_snapshot() -> bytes | None:
+        return (await store.read([names.snapshot(learner)]))[0]
+
+    async def read_worker_status() -> tuple[dict[str, Any], list[Any]]:
+        status, cases = await store.read([names.status(), names.bad_cases()])
+        return msgspec.json.decode(status or b"{}"), msgspec.json.decode(cases or b"[]")
+
+    async def note_serving() -> None:
+        await StateBook(store, names).serve(define(plan, clients.clock.now_ms()))
+
+    return PlanPorts(
+        reader=VectorReader(plan, names, store),
+        read_snapshot=read_snapshot,
+        read_progress=lambda: applied_offsets(store, names),
+        read_worker_status=read_worker_status,
+        note_serving=note_serving,
+        inspector=Inspector(plan, names, store),
+    )
+
+
+def _stamp(file: Path) -> object:
+    """Changes with the file; None while it is not there, as between two writes of an editor."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino

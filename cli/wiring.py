@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiokafka
-import redis.asyncio
-import redis.asyncio.retry
-import redis.backoff
 from aiokafka.errors import KafkaError
 
 from cli import kafka_bus
 from features.plan import FeaturePlan, compile_plan
+from features.redis_client import redis_client
 from features.redis_store import RedisStore
 from tidemill.clock import Clock, SystemClock
 from tidemill.declaration import Project
@@ -43,6 +41,11 @@ class Clients:
     clock: Clock
 
 
+def names_of(plan: FeaturePlan, settings: Settings) -> Names:
+    """The names a declaration uses."""
+    return Names(plan.project.name, settings.partitions, plan.state, plan.schema.hash)
+
+
 @asynccontextmanager
 async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients]:
     """Connect to the store and, once it answers, the broker; close both at the end."""
@@ -52,19 +55,18 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
             f"{missing}: found nothing; allowed: the address of a running service "
             "(`tidemill services` starts embedded ones and prints both addresses)"
         )
-    names = Names(project.name, settings.partitions)
-    client = redis.asyncio.Redis.from_url(
+    plan = compile_plan(project)
+    names = names_of(plan, settings)
+    client = redis_client(
         str(settings.redis),
-        socket_timeout=STORE_TIMEOUT_SECONDS,
-        socket_connect_timeout=STORE_TIMEOUT_SECONDS,
-        # A commit sent twice would fence its own owner: trying again is the step's decision.
-        retry=redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
+        cluster=settings.redis_cluster,
+        timeout_seconds=STORE_TIMEOUT_SECONDS,
     )
     await _until_broker_answers(settings.kafka, names)
     try:
         async with connect_producer(settings.kafka, names) as producer:
             yield Clients(
-                plan=compile_plan(project),
+                plan=plan,
                 settings=settings,
                 names=names,
                 broker=settings.kafka,
@@ -74,6 +76,20 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
                 registry=Registry(settings.home, project.name),
                 clock=SystemClock(),
             )
+    finally:
+        await client.aclose()
+
+
+@asynccontextmanager
+async def connect_store(settings: Settings) -> AsyncIterator[tuple[Any, RedisStore]]:
+    """The store's client and port, without a broker; closed at the end. Raises SettingsError."""
+    if settings.redis is None:
+        raise SettingsError("TIDEMILL_REDIS: found nothing; allowed: the address of the store")
+    client = redis_client(
+        str(settings.redis), cluster=settings.redis_cluster, timeout_seconds=STORE_TIMEOUT_SECONDS
+    )
+    try:
+        yield client, RedisStore(client)
     finally:
         await client.aclose()
 

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 
 import prometheus_client
+import structlog
 
 from cli.kafka_bus import KafkaConsumer
 from cli.wiring import Clients, connect
 from features.decoding import EventDecoder
+from features.evolution import define
+from features.state_book import StateBook
+from streams.alerts import Alerts
 from streams.app import Worker, run_worker
 from streams.archive import Archive
 from streams.context import Context
@@ -25,7 +31,7 @@ from streams.rekey import Rekey
 from streams.status import StatusBoard
 from streams.step import Step
 from tidemill.declaration import Project
-from tidemill.errors import ServiceError
+from tidemill.errors import ServiceError, StoreUnavailable
 from tidemill.settings import Settings
 
 
@@ -37,12 +43,22 @@ class Fetch:
     min_bytes: int = 1
 
 
+FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 5.0
+_LOG = structlog.get_logger()
+
 # Features are waited for; labels may gather for a moment, the archive longer: fewer, larger reads.
 LABELS, ARCHIVE = Fetch(20, 64 * 1024), Fetch(500, 1024 * 1024)
 
 
+# A worker holds hundreds of thousands of records that are part of no cycle: at Python's own
+# thresholds looking for cycles among them took a third of its time.
+GARBAGE_THRESHOLDS = (100_000, 50, 100)
+
+
 async def work(project: Project, settings: Settings, metrics: tuple[str, int] | None) -> None:
     """Run a worker until SIGTERM or SIGINT; `metrics` is the address and port to serve them on."""
+    gc.freeze()
+    gc.set_threshold(*GARBAGE_THRESHOLDS)
     measurements = Measurements()
     if metrics is not None:
         _serve_metrics(*metrics, measurements)
@@ -52,7 +68,24 @@ async def work(project: Project, settings: Settings, metrics: tuple[str, int] | 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
+        await _begin(clients, stopping)
         await run_worker(_worker(clients, measurements), stopping)
+
+
+async def _begin(clients: Clients, stopping: asyncio.Event) -> None:
+    """Enter the declaration in the store's book, as soon as the store answers.
+
+    Raises StateMissing when its state was never backfilled and others hold what was applied.
+    """
+    book, wait = StateBook(clients.store, clients.names), FIRST_RETRY_SECONDS
+    while not stopping.is_set():
+        try:
+            return await book.begin(define(clients.plan, clients.clock.now_ms()))
+        except StoreUnavailable as error:
+            _LOG.warning("waiting for the store", error=str(error), retry_seconds=wait)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stopping.wait(), wait)
+        wait = min(wait * 2, LAST_RETRY_SECONDS)
 
 
 def _serve_metrics(host: str, port: int, measurements: Measurements) -> None:
@@ -82,11 +115,12 @@ def _worker(clients: Clients, measurements: Measurements) -> Worker:
     features = Fetch(settings.fetch_wait_ms)
     steps: list[tuple[Step, Fetch]] = [
         (Rekey(context, decoder, letters, settings.duplicate_window), features),
-        (Fold(context), features),
+        (Fold(context, settings.cache_bytes), features),
         (Join(context, letters, settings.clock_skew_ms), LABELS),
         (learn, LABELS),
         (archive, ARCHIVE),
     ]
+    alerts = Alerts(clients.producer, clock)
     pace = Pace(batch_records=settings.batch_records)
     return Worker(
         clients.names,
@@ -94,10 +128,11 @@ def _worker(clients: Clients, measurements: Measurements) -> Worker:
         settings.home / "faust",
         settings.session_timeout_ms,
         [
-            MicroBatches(step, _consumer(clients, step, fetch), measurements, pace)
+            MicroBatches(step, _consumer(clients, step, fetch), measurements, pace, alerts)
             for step, fetch in steps
         ],
         StatusBoard(context, learn),
+        alerts,
         learn.wake,
     )
 
@@ -106,7 +141,7 @@ def _consumer(clients: Clients, step: Step, fetch: Fetch) -> KafkaConsumer:
     session = clients.settings.session_timeout_ms
     options = {
         "bootstrap_servers": clients.broker,
-        "group_id": f"{clients.names.project}-{step.name}",
+        "group_id": clients.names.group(step.name),
         "fetch_max_wait_ms": fetch.wait_ms,
         "fetch_min_bytes": fetch.min_bytes,
         "session_timeout_ms": session,

@@ -12,6 +12,7 @@ import faust
 import structlog
 from mode import Service
 
+from streams.alerts import Alerts
 from streams.microbatch import MicroBatches
 from streams.status import StatusBoard
 from tidemill.errors import StoreUnavailable
@@ -33,6 +34,7 @@ class Worker:
     session_timeout_ms: int
     steps: Sequence[MicroBatches]
     status: StatusBoard
+    alerts: Alerts
     release_announced: Callable[[], None]
 
 
@@ -42,7 +44,7 @@ async def run_worker(worker: Worker, stopping: asyncio.Event) -> None:
     Raises what a step failed with.
     """
     app = faust.App(
-        f"{worker.names.project}-worker",
+        worker.names.group("worker"),
         broker=f"kafka://{worker.broker}",
         datadir=str(worker.data_directory),
         store="memory://",
@@ -57,6 +59,7 @@ async def run_worker(worker: Worker, stopping: asyncio.Event) -> None:
     failures: asyncio.Queue[BaseException] = asyncio.Queue()
     for step in worker.steps:
         _host(app, f"step {step.step.name}", stopping, failures, _runner(step, stopping))
+    _host(app, "alerts", stopping, failures, lambda: worker.alerts.run(stopping))
     _host(app, "status", stopping, failures, lambda: _report(worker.status, stopping))
     _add_agents(app, worker)
     await app.start()

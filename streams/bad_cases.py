@@ -6,20 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tidemill.declaration import Project
+from features.plan import FeaturePlan
 from tidemill.wire import BadCaseFound, Example, vectors
 
 
 class BadCaseRules:
     """Which examples the model got wrong, and the reason's code."""
 
-    def __init__(self, project: Project) -> None:
-        self._rules = [rule for rule in project.bad_cases if rule.needs_label]
-        self._names = project.feature_names
+    def __init__(self, plan: FeaturePlan) -> None:
+        self._rules = [rule for rule in plan.project.bad_cases if rule.needs_label]
+        self._names, self._schema = plan.schema.names, plan.schema.hash
 
     def judge(self, examples: Sequence[Example], now_ms: int) -> list[BadCaseFound]:
         """One bad case for each rule an example meets; other schemas' vectors are passed over."""
-        examples = [e for e in examples if len(e.prediction.vector) == 4 * len(self._names)]
+        examples = [e for e in examples if e.prediction.schema == self._schema]
         if not examples or not self._rules:
             return []
         matrix = vectors([example.prediction for example in examples])

@@ -61,7 +61,7 @@ class Join:
         self._names, self._store, self._producer = context.names, context.store, context.producer
         self._measurements, self._clock = context.measurements, context.clock
         self._dead_letters, self._skew_ms = dead_letters, skew_ms
-        self._rules = BadCaseRules(context.plan.project)
+        self._rules = BadCaseRules(context.plan)
         self._wait_ms = context.plan.project.label.wait_ms
         self._owned: dict[int, Ownership] = {}
         self._partitions: dict[int, _Partition] = {}

@@ -24,6 +24,7 @@ from tidemill.topics import EXAMPLES, MODELS
 from tidemill.wire import Announcement, Example, decode, vectors
 
 MODEL_FILE = "model.txt"
+LOOK_MS = 5_000  # a release whose announcement went to another worker is found this much later
 _log = structlog.get_logger()
 
 
@@ -72,6 +73,7 @@ class Learn:
         self._learner, self._learning_rate = declared.name, declared.learning_rate
         self.progress = SlidingMetrics()
         self._owned: Ownership | None = None
+        self._is_open = False
         self._champion: _Learner | None = None
         self._candidate: _Learner | None = None
         self._news = False
@@ -79,7 +81,7 @@ class Learn:
         self._produced_ms: list[int] = []
         self._unsaved = False
         self._to_announce: Announcement | None = None
-        self._saved_ms = 0
+        self._saved_ms = self._looked_ms = 0
 
     @property
     def version(self) -> tuple[str, int]:
@@ -100,10 +102,10 @@ class Learn:
         if claim or self._owned is None:
             self._owned = Ownership(self._store, self._names, self.name, partition)
         await self._owned.open(claim)
-        self._news = False
+        self._news, self._is_open = False, True
         self._champion, self._candidate, self._produced_ms = None, None, []
         (stored,) = await self._store.read([self._names.snapshot(self._learner)])
-        newest = self._registry.newest()
+        newest = await self._newest()
         if stored is not None:
             self._champion = await asyncio.to_thread(self._restore, Snapshot.decode(stored))
             self._to_announce = self._announcement(stored)
@@ -132,13 +134,14 @@ class Learn:
     def forget(self, partition: int) -> None:
         """Drop the learners; the snapshot in the store is what counts."""
         self._champion = self._candidate = None
-        self._unsaved = False
+        self._unsaved = self._is_open = False
 
     async def tick(self) -> None:
         """Notice a new release; publish when something was learned and the interval is over."""
-        if self._news and self._owned is not None:
+        now = self._clock.now_ms()
+        if self._is_open and (self._news or now - self._looked_ms >= LOOK_MS):
             self._news = False
-            if self._registry.newest() not in (self.version[0], self._refused):
+            if await self._newest() not in (None, *self._known()):
                 raise Reopen(self.name, 0)
         await self._take_over()
         await self._announce()
@@ -149,6 +152,16 @@ class Learn:
         """Keep what was learned since the last snapshot."""
         if self._unsaved:
             await self._publish()
+
+    async def _newest(self) -> str | None:
+        """The newest release of this schema; others are other learners' business."""
+        self._looked_ms = self._clock.now_ms()
+        return await asyncio.to_thread(self._registry.newest, self._schema)
+
+    def _known(self) -> tuple[str | None, ...]:
+        """The releases that need no new start: learned on, catching up, or refused."""
+        candidate = self._candidate.release if self._candidate else None
+        return self.version[0], candidate, self._refused
 
     async def _begin(self, release: str) -> None:
         """A learner for a new release, at the offset its training data reached."""

@@ -25,14 +25,17 @@ class StatusBoard:
     def __init__(self, context: Context, learn: Learn) -> None:
         self._names, self._store, self._learn = context.names, context.store, learn
         self._measurements, self._clock = context.measurements, context.clock
-        self._feature_names = context.plan.project.feature_names
+        self._feature_names, self._schema = context.plan.schema.names, context.plan.schema.hash
         self._series: deque[dict[str, Any]] = deque(maxlen=POINTS)
         self._bad_cases: deque[dict[str, Any]] = deque(maxlen=BAD_CASES)
         self._last: tuple[int, Mapping[str, int]] | None = None
+        self._results: tuple[str, ...] = ()
 
     def found(self, case: BadCaseFound) -> None:
-        """Remember a bad case."""
+        """Remember a bad case; the features of another schema's have names we do not know."""
         prediction = case.prediction
+        if prediction.schema != self._schema:
+            return
         values = np.frombuffer(prediction.vector, "<f4").astype(float)
         features = {
             name: None if np.isnan(value) else round(value, 4)
@@ -52,7 +55,10 @@ class StatusBoard:
         counts, event_time = await self._counts()
         self._series.append(self._point(now, counts, event_time))
         self._last = (now, counts)
-        document = {"alive": True, "seen_ms": now, "series": list(self._series), "counts": counts}
+        document = {
+            "alive": True, "seen_ms": now, "series": list(self._series), "counts": counts,
+            "skew": await self._skew(),
+        }  # fmt: skip
         await self._store.write(
             [
                 (self._names.status(), msgspec.json.encode(document)),
@@ -79,6 +85,19 @@ class StatusBoard:
             "snapshot": snapshot,
             **summary,
         }
+
+    async def _skew(self) -> dict[str, Any] | None:
+        """What the skew meter found when it last looked; None if it never did."""
+        (data,) = await self._store.read([self._names.skew()])
+        if data is None:
+            return None
+        found: dict[str, Any] = msgspec.json.decode(data)
+        self._measurements.gauge("tidemill_skew_rate", found["rate"])
+        results = {"equal": found["equal"], "rounding": found["rounding"], **found["causes"]}
+        for result in dict.fromkeys((*self._results, *results)):
+            self._measurements.gauge("tidemill_skew_vectors", results.get(result, 0), result=result)
+        self._results = tuple(results)
+        return found
 
     async def _counts(self) -> tuple[dict[str, int], int]:
         """Totals from the fences (exact across crashes) and the stream's time."""

@@ -11,6 +11,7 @@
     ├── StoreUnavailable      the feature store did not answer
     ├── BusUnavailable        the broker did not answer
     ├── LogLost               the broker has no record of a partition that was read before
+    ├── StateMissing          the store holds the state of another declaration
     ├── ServiceError          an embedded service could not run
     ├── LockedError           another process holds the lock
     └── GateRefused           a trained model is not good enough to publish
@@ -84,6 +85,20 @@ class LogLost(TidemillError):
             f"topic {self.topic}, partition {self.partition}: found no record, and yet all before "
             f"offset {self.processed} are processed; allowed: a log that goes on from there. The "
             "broker has lost its log: begin with an empty store and a new TIDEMILL_HOME"
+        )
+
+
+class StateMissing(TidemillError):
+    """Events were applied for other declarations, and this one's `state` was never backfilled."""
+
+    def __init__(self, state: str, ready: list[str]) -> None:
+        self.state, self.ready = state, ready
+        super().__init__(state, ready)
+
+    def __str__(self) -> str:
+        return (
+            f"feature state {self.state}: found only {', '.join(self.ready)} in the store; "
+            "allowed: a state that is there (run `tidemill backfill` with this project file first)"
         )
 
 

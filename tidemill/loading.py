@@ -10,13 +10,15 @@ from pathlib import Path
 from tidemill.declaration import Project
 from tidemill.errors import DeclarationError
 
+_IMPORTED = "__tidemill_imported__"
 PARTS = ("api", "batch", "cli", "console", "features", "learners", "streams")
 
 
-def load_project(path: Path) -> Project:
+def load_project(path: Path, again: bool = False) -> Project:
     """Run the file and return the one `Project` it defines.
 
-    Raises DeclarationError naming the file (and the line, where Python knows it) for a file that is
+    With `again`, what it imported from its own folder the last time is run again as well. Raises
+    DeclarationError naming the file (and the line, where Python knows it) for a file that is
     missing, does not import, defines no project or several, or whose folder hides one of Tidemill's
     own parts.
     """
@@ -27,6 +29,9 @@ def load_project(path: Path) -> Project:
     if spec is None or spec.loader is None:
         raise DeclarationError("project file", path.name, "a file ending in .py", str(path))
     module = importlib.util.module_from_spec(spec)
+    if again:
+        _forget_imports(module.__name__)
+    before = set(sys.modules)
     sys.path.insert(0, str(path.parent.resolve()))
     sys.modules[module.__name__] = module  # dataclasses in the file look themselves up there
     try:
@@ -39,11 +44,30 @@ def load_project(path: Path) -> Project:
         raise DeclarationError("import", found, "code that runs", _line_in(path, error)) from None
     finally:
         sys.path.remove(str(path.parent.resolve()))
+        setattr(module, _IMPORTED, _imported_beside(path, before))
     projects = {id(v): v for v in vars(module).values() if isinstance(v, Project)}
     if len(projects) != 1:
         names = ", ".join(project.name for project in projects.values()) or "none"
         raise DeclarationError("project", names, "exactly one Project in the file", str(path))
     return next(iter(projects.values()))
+
+
+def _imported_beside(path: Path, before: set[str]) -> list[str]:
+    """The user's own modules that came since, from the project file's folder."""
+    folder, ours = path.parent.resolve(), ("tidemill", *PARTS)
+    found = []
+    for name in set(sys.modules) - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if file is None or name.partition(".")[0] in ours or "site-packages" in file:
+            continue
+        if folder in Path(file).resolve().parents:
+            found.append(name)
+    return found
+
+
+def _forget_imports(name: str) -> None:
+    for imported in getattr(sys.modules.get(name), _IMPORTED, ()):
+        sys.modules.pop(imported, None)
 
 
 def _refuse_clashes(path: Path) -> None:

@@ -56,10 +56,21 @@ class Registry:
         found = (name for name in names if (self.folder / name / MANIFEST).is_file())
         return sorted(found, key=lambda name: int(name[1:]))
 
-    def newest(self) -> str | None:
-        """The release published last, or None."""
-        names = self.names()
-        return names[-1] if names else None
+    def newest(self, schema: str | None = None) -> str | None:
+        """The release published last, or None; with `schema` the last made for those vectors.
+
+        A release whose manifest cannot be read counts as one: whoever loads it says what is wrong.
+        """
+        names = reversed(self.names())
+        if schema is None:
+            return next(names, None)
+        return next((name for name in names if self._schema_of(name) in (schema, None)), None)
+
+    def _schema_of(self, release: str) -> str | None:
+        try:
+            return self.manifest(release).schema
+        except ArtifactError:
+            return None
 
     def next_name(self) -> str:
         """The name the next release gets."""

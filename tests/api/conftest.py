@@ -1,79 +1,39 @@
 """A small project, a release trained for it, and a service on in-memory ports."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote
 
-import lightgbm
 import msgspec
-import numpy as np
 import pytest
 
 from api.app import ScoringApp, create_app
-from api.ports import Ports
+from api.ports import PlanPorts, Ports, ProjectFile
 from api.service import ScoringService
+from features.inspection import Inspector
 from features.plan import FeaturePlan, compile_plan
 from features.store import MemoryStore
 from features.vectors import VectorReader
 from learners.snapshot import Snapshot, digest
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
-from tidemill import (
-    BadCase,
-    Entity,
-    Event,
-    Label,
-    Project,
-    Request,
-    RequestFeature,
-    Window,
-    category,
-    column,
-    hour,
-)
 from tidemill.clock import FakeClock
+from tidemill.declaration import Project
 from tidemill.errors import BusUnavailable, StoreUnavailable
 from tidemill.registry import Manifest, Registry
 from tidemill.settings import Settings
 from tidemill.topics import Names
 from tidemill.wire import Announcement, Prediction, decode
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from payments import make_project, train_model  # noqa: E402 - only found after the line above
+
 NOW_MS = 1_400_000_000_000
 SETTINGS = Settings(prediction_queue=500, batch_limit=200, body_limit_bytes=65_536)
-
-
-def make_project() -> Project:
-    """Payments of cards at shops: two entities, three request features, a rule of each kind."""
-    payment = Event("payment", "card", {"card": str, "shop": str, "amount": float})
-    request = Request({"card": str, "shop": str, "amount": float, "country": str | None})
-    card, shop = Entity("card", ("card",)), Entity("shop", ("shop",))
-    return Project(
-        name="payments",
-        events=(payment,),
-        request=request,
-        features=(
-            Window("paid", payment, ("count", "sum"), (card, shop), ("1h", "24h"), payment.amount),
-            RequestFeature("amount", request.amount),
-            RequestFeature("hour", hour(request.time)),
-            RequestFeature("country", category(request.country), categorical=True),
-        ),
-        label=Label(("card", "shop"), "1d"),
-        bad_cases=(
-            BadCase("large", column("amount") > 5_000),
-            BadCase("sure_but_wrong", (column("score") > 0.9) & column("label").equals(0)),
-        ),
-    )
-
-
-def train_model(plan: FeaturePlan, seed: int = 1) -> bytes:
-    """The text of a small LightGBM model over the project's features."""
-    random = np.random.default_rng(seed)
-    matrix = random.normal(50, 30, (600, len(plan.schema.names))).astype(np.float32)
-    matrix[random.random(matrix.shape) < 0.2] = np.nan
-    labels = np.nan_to_num(matrix[:, -3]) + random.normal(0, 20, 600) > 50
-    parameters = {"objective": "binary", "num_leaves": 8, "verbose": -1, "num_threads": 1}
-    data = lightgbm.Dataset(matrix, labels, feature_name=list(plan.schema.names))
-    return lightgbm.train(parameters, data, 10).model_to_string().encode()
 
 
 @pytest.fixture(scope="session")
@@ -139,6 +99,10 @@ class World:
     producer: RecordingProducer
     registry: Registry
     model_text: bytes
+    declared: Callable[[], Project] = make_project
+    stamp: int = 0
+    applied: dict[str, dict[int, int]] = field(default_factory=dict)
+    served: list[str] = field(default_factory=list)
     snapshot: bytes | None = None
     snapshot_reads: int = 0
     store_gone: bool = False
@@ -179,6 +143,32 @@ class World:
             raise StoreUnavailable("connection refused")
         return self.snapshot
 
+    def load_project(self) -> Project:
+        """What the project file says now."""
+        return self.declared()
+
+    def of_plan(self, plan: FeaturePlan) -> PlanPorts:
+        """What is read for one declaration; only the first one's learner has snapshots."""
+        names = Names("payments", 4, plan.state, plan.schema.hash)
+        first = plan.schema.hash == self.plan.schema.hash
+
+        async def nothing() -> None:
+            return None
+
+        async def progress() -> dict[int, int]:
+            await self.check_store()
+            return self.applied.get(plan.state, {0: 17, 1: 4})
+
+        async def note_serving() -> None:
+            await self.check_store()
+            self.served.append(plan.schema.hash)
+
+        return PlanPorts(
+            VectorReader(plan, names, self.store, deadline_ms=20),
+            self.read_snapshot if first else nothing,
+            progress, self.read_worker_status, note_serving, Inspector(plan, names, self.store),
+        )  # fmt: skip
+
     async def announcements(self) -> AsyncIterator[Announcement]:
         """What is put into `announced`."""
         while True:
@@ -194,11 +184,6 @@ class World:
         if self.broker_gone:
             raise BusUnavailable("no broker")
 
-    async def read_progress(self) -> dict[int, int]:
-        """Two source partitions."""
-        await self.check_store()
-        return {0: 17, 1: 4}
-
     async def read_worker_status(self) -> tuple[dict[str, object], list[object]]:
         """What the worker wrote."""
         await self.check_store()
@@ -213,10 +198,8 @@ def world(tmp_path, model_text: bytes) -> World:
         plan, clock, store, RecordingProducer(), Registry(tmp_path, "payments"), model_text
     )
     ports = Ports(
-        VectorReader(plan, Names("payments", 4), store, deadline_ms=20),
-        world.producer, world.registry,
-        world.announcements, world.read_snapshot, world.check_store, world.check_broker,
-        world.read_progress, world.read_worker_status,
+        world.producer, world.registry, world.announcements, world.check_store,
+        world.check_broker, world.of_plan, ProjectFile(world.load_project, lambda: world.stamp),
     )  # fmt: skip
     world.service = ScoringService(plan, ports, SETTINGS, clock)
     world.app = create_app(world.service)
@@ -269,11 +252,12 @@ class Caller:
         async def send(message: dict) -> None:
             sent.append(message)
 
+        target, _, query = path.partition("?")
         scope = {
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
-            "path": path, "raw_path": path.encode(), "root_path": "", "query_string": b"",
-            "scheme": "http", "headers": list(headers), "server": ("test", 80),
-            "client": ("test", 1),
+            "path": unquote(target), "raw_path": target.encode(), "root_path": "",
+            "query_string": query.encode(), "scheme": "http", "headers": list(headers),
+            "server": ("test", 80), "client": ("test", 1),
         }  # fmt: skip
         await self._app(scope, receive, send)
         if not sent:

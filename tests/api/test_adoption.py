@@ -111,12 +111,13 @@ async def test_weights_that_are_not_finite_are_refused(served):
     assert ("r0001", 0) == version(served)
 
 
-async def test_a_release_of_another_schema_is_refused(world):
-    """A release made for other features is not served."""
-    world.release(schema="f" * 12)
+async def test_a_release_of_another_schema_is_passed_over(world):
+    """A release made for other features is not served: the newest of our own is."""
+    world.release()
+    world.release("r0002", schema="f" * 12)
     await world.service.adoption.adopt_newest()
-    assert ("prior", 0) == version(world)
-    assert 1 == world.service.measurements.swaps_refused
+    assert ("r0001", 0) == version(world)
+    assert 0 == world.service.measurements.swaps_refused
 
 
 async def test_a_damaged_release_is_refused(world):

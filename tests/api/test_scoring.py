@@ -49,6 +49,17 @@ async def test_the_prediction_keeps_the_vector_it_used(served, call, request_bod
     )  # fmt: skip
 
 
+async def test_the_prediction_keeps_its_request(served, call, request_body):
+    """The logged request decodes to what was scored, its time filled in."""
+    sent = {name: value for name, value in request_body.items() if name != "time"}
+    async with served.service.running():
+        await call.post(SCORE, sent)
+    (prediction,) = served.producer.predictions()
+    request = RequestDecoder(served.plan.project, served.clock, 0).decode(prediction.request)
+    assert prediction.time == request.time
+    assert sent == {name: getattr(request, name) for name in sent}
+
+
 async def test_a_score_of_the_prior_is_logged_as_any_other(world, call, request_body):
     """Its label joins, so that a first release has examples."""
     async with world.service.running():
@@ -64,7 +75,7 @@ async def test_a_score_of_the_prior_is_logged_as_any_other(world, call, request_
 
 async def test_one_bad_request_does_not_fail_its_group(served, call, request_body):
     """When scoring together fails, each call is scored alone and only the guilty one fails."""
-    scorer = served.service._scorer
+    scorer = served.service.serving.scorer
     decoder = RequestDecoder(served.plan.project, served.clock, 0)
     good = [decoder.decode(b'{"card": "c", "shop": "s", "amount": 1}') for _ in range(3)]
     tasks = [scorer.score((request,)) for request in (good[0], object(), good[1], good[2])]
@@ -102,7 +113,7 @@ async def test_feature_ages_are_times_since_the_newest_event(served, call, reque
         "amount": np.array([5.0]),
     }
     replayer.apply("payment", columns)
-    names = Names("payments", 4)
+    names = Names("payments", 4, served.plan.state)
     await served.store.write(
         [
             (names.blob(names.entity_partition(key), entity, key), blob)

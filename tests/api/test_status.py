@@ -10,6 +10,10 @@ async def test_a_fresh_service_knows_nothing_yet(world, call):
     assert {
         "project": "payments",
         "now_ms": world.clock.now_ms(),
+        "features": {
+            "schema": world.plan.schema.hash, "state": world.plan.state, "count": 11,
+            "waiting": "",
+        },
         "model": {
             "release": "prior", "snapshot": 0, "examples": 0,
             "adopted_ms": world.clock.now_ms(), "swaps": [],

@@ -4,9 +4,10 @@ import errno
 import os
 
 import pytest
-from stream_world import NOW, World
+from stream_world import NOW, World, plan
 
 from features.archive import read_archive, read_examples
+from features.definitions import read_definitions
 from tidemill.errors import FencedError, StoreUnavailable
 from tidemill.topics import EVENTS, EXAMPLES, PREDICTIONS
 
@@ -25,8 +26,9 @@ async def test_all_three_topics_are_archived(world: World) -> None:
     await reader.read()
     await reader.step.close()
     (row,) = read_archive(world.home, "payments", EVENTS).to_pylist()
-    expected = ("payment", "e1", "c1", event.value, NOW)
-    assert expected == tuple(row[name] for name in ("event", "id", "key", "body", "time"))
+    expected = ("payment", "e1", "c1", event.value, NOW, event.timestamp)
+    names = ("event", "id", "key", "body", "time", "known_ms")
+    assert expected == tuple(row[name] for name in names)
     assert ["a"] == read_archive(world.home, "payments", PREDICTIONS)["key"].to_pylist()
     assert [1] == read_examples(world.home, "payments")["sequence"].to_pylist()
 
@@ -35,6 +37,15 @@ async def test_a_topic_without_this_partition_is_left_out(world: World) -> None:
     """Examples have one partition, so the others do not ask for them."""
     reader = await world.reader(world.archive, 1).start()
     assert {EVENTS: 0, PREDICTIONS: 0} == reader.places
+
+
+async def test_the_archive_says_what_its_vectors_mean(world: World) -> None:
+    """The declaration lies beside the archive under its schema's hash."""
+    await world.reader(world.archive).start()
+    found = read_definitions(world.home, "payments")
+    assert {plan().schema.hash: list(plan().schema.names)} == {
+        schema: list(definition.features) for schema, definition in found.items()
+    }
 
 
 async def test_records_wait_for_enough_or_for_their_time(world: World) -> None:

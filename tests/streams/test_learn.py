@@ -1,6 +1,7 @@
 """Examples into snapshots: the same state however batches are cut, and releases that take over."""
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +16,7 @@ from learners.prior import PRIOR
 from learners.snapshot import Snapshot, digest
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
-from streams.learn import Learn
+from streams.learn import LOOK_MS, Learn
 from tidemill.errors import ArtifactError, BusUnavailable, FencedError
 from tidemill.topics import EXAMPLES, MODELS
 from tidemill.wire import Announcement, decode, vectors
@@ -256,6 +257,45 @@ async def test_a_bad_release_is_refused(world: World, flaw: str) -> None:
     reader.step.wake()
     await reader.read()
     assert "r0001" == stored(world).release
+
+
+async def test_a_release_is_found_without_its_announcement(world: World) -> None:
+    """It may have gone to another worker of the group: the registry is looked at anyway."""
+    world.publish()
+    reader = await world.reader(world.learn).start()
+    await reader.read_all()
+    world.publish(seed=2)
+    await reader.try_read()
+    assert "r0001" == stored(world).release
+    world.clock.advance(LOOK_MS)
+    await reader.read_all()
+    assert "r0002" == stored(world).release
+
+
+async def test_a_learner_that_lost_its_partition_looks_for_nothing(world: World) -> None:
+    """It would otherwise take the partition back from whoever has it."""
+    world.publish()
+    reader = await world.reader(world.learn).start()
+    await reader.read_all()
+    reader.step.forget(0)
+    world.publish(seed=2)
+    world.clock.advance(LOOK_MS)
+    await reader.step.tick()
+
+
+async def test_learners_of_two_schemas_do_not_meet(world: World) -> None:
+    """Each has its own fence, snapshot and releases, on the same examples."""
+    world.publish()
+    for sequence in range(1, 4):
+        world.example(sequence)
+    first = world.context
+    other = replace(world.names, schema="f" * 12)
+    for names in (replace(world.names, schema=plan().schema.hash), other):
+        world.context = replace(first, names=names)
+        await (await world.reader(world.learn).start()).read_all()
+    snapshots = [key for key in world.store.blobs if ":snapshot:" in key]
+    assert 2 == len(snapshots)
+    assert 1 == len({world.store.blobs[key] for key in snapshots})
 
 
 async def test_without_a_release_nothing_is_learned_or_lost(world: World) -> None:

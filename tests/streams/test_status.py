@@ -84,6 +84,21 @@ async def test_rates_are_per_second_of_the_clock(world: World) -> None:
     assert [0.0, 5.0] == rates
 
 
+async def test_the_skew_meters_last_look_is_passed_on(world: World) -> None:
+    """What the meter wrote into the store is in the document and in the metrics."""
+    status = await board(world)
+    assert (await published(world, status))[0]["skew"] is None
+    found = {"rate": 0.25, "equal": 3, "rounding": 0, "causes": {"late": 1}}
+    world.store.blobs[world.names.skew()] = json.dumps(found).encode()
+    assert found == (await published(world, status))[0]["skew"]
+    value = world.measurements.registry.get_sample_value
+    assert 0.25 == value("tidemill_skew_rate")
+    assert 1.0 == value("tidemill_skew_vectors", {"result": "late"})
+    world.store.blobs[world.names.skew()] = json.dumps(found | {"causes": {}}).encode()
+    await status.publish()
+    assert 0.0 == value("tidemill_skew_vectors", {"result": "late"})
+
+
 async def test_bad_cases_have_their_features(world: World) -> None:
     """A bad case has the keys of the console's example, newest first, features by name."""
     status = await board(world)

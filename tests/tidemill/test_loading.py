@@ -143,3 +143,14 @@ def test_a_file_named_like_a_part_is_a_mistake(tmp_path: Path) -> None:
     """A module beside the project file clashes as a folder does."""
     (tmp_path / "api.py").write_text("")
     assert "api.py" == mistake(written(tmp_path, GOOD)).name
+
+
+def test_loading_again_runs_again_what_it_imports(tmp_path: Path) -> None:
+    """A module beside the project file that was edited meanwhile counts as it is now."""
+    words = tmp_path / "shop_words_again.py"
+    words.write_text("NAME = 'shop'\n")
+    text = GOOD.replace('"shop"', "shop_words_again.NAME")
+    path = written(tmp_path, "import shop_words_again\n" + text)
+    assert "shop" == load_project(path).name
+    words.write_text("NAME = 'warehouse'\n")
+    assert "warehouse" == load_project(path, again=True).name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tidemill.errors import ArtifactError, LockedError
@@ -48,6 +49,24 @@ def test_a_published_release_is_read_back(registry: Registry) -> None:
     assert published == registry.manifest("r0001")
     assert FILES == {name: registry.read("r0001", name) for name in published.files}
     assert ("r0001", "r0002") == (registry.newest(), registry.next_name())
+
+
+def test_the_newest_of_a_schema_passes_over_the_others(registry: Registry) -> None:
+    """A release made for other features is none of a learner's business."""
+    registry.publish(manifest("r0001"), FILES)
+    registry.publish(msgspec.structs.replace(manifest("r0002"), schema="f" * 12), FILES)
+    assert "r0002" == registry.newest()
+    assert ("r0001", "r0002", None) == tuple(
+        registry.newest(schema) for schema in ("0123456789ab", "f" * 12, "another")
+    )
+
+
+def test_a_manifest_that_cannot_be_read_is_not_passed_over(registry: Registry) -> None:
+    """A damaged release is found, so that loading it names the damage."""
+    registry.publish(manifest("r0001"), FILES)
+    registry.publish(manifest("r0002"), FILES)
+    (registry.folder / "r0002" / MANIFEST).write_bytes(b"?")
+    assert "r0002" == registry.newest("0123456789ab")
 
 
 def test_releases_are_ordered_by_number(registry: Registry) -> None:

@@ -6,6 +6,8 @@ from tidemill import topics
 from tidemill.topics import Names
 
 NAMES = Names("shop", 4)
+OTHER_STATE = Names("shop", 4, state="abcd0123")
+OTHER_SCHEMA = Names("shop", 4, schema="f" * 12)
 
 
 def test_a_topic_carries_the_projects_name() -> None:
@@ -49,5 +51,40 @@ def test_keys_of_different_things_differ() -> None:
         NAMES.status(),
         NAMES.bad_cases(),
         Names("other", 4).blob(0, "card", "x"),
+        OTHER_STATE.blob(0, "card", "x"),
+        OTHER_STATE.fence("updates", 0),
+        NAMES.fence("updates", 0),
+        OTHER_SCHEMA.fence("learn", 0),
+        NAMES.fence("learn", 0),
+        OTHER_SCHEMA.snapshot("head"),
+        OTHER_SCHEMA.status(),
+        OTHER_SCHEMA.bad_cases(),
     ]
     assert len(keys) == len(set(keys))
+
+
+def test_what_depends_on_the_state_carries_it() -> None:
+    """Two states are folded side by side: own blobs, fences and groups for the feature steps."""
+    names = Names("shop", 4, "abcd0123", "f" * 12)
+    assert "{shop:1}:abcd0123:card:x" == names.blob(1, "card", "x")
+    assert "{shop:1}:fence:updates:abcd0123" == names.fence("updates", 1)
+    assert ["shop-events-abcd0123", "shop-updates-abcd0123"] == [
+        names.group(step) for step in topics.FEATURE_STEPS
+    ]
+
+
+def test_what_depends_on_the_schema_carries_it() -> None:
+    """A learner of another schema has its own group, fence and snapshot."""
+    names = Names("shop", 4, "abcd0123", "f" * 12)
+    assert "shop-learn-ffffffffffff" == names.group("learn")
+    assert "{shop:0}:fence:learn:ffffffffffff" == names.fence("learn", 0)
+    assert "{shop:0}:snapshot:head:ffffffffffff" == names.snapshot("head")
+
+
+def test_what_all_declarations_share_carries_neither() -> None:
+    """Join and archive go on whichever declaration their worker has."""
+    names = Names("shop", 4, "abcd0123", "f" * 12)
+    for step in ("join", "archive"):
+        assert f"shop-{step}" == names.group(step)
+        assert NAMES.fence(step, 2) == names.fence(step, 2)
+        assert NAMES.side(step, 2) == names.side(step, 2)

@@ -8,6 +8,7 @@ import pytest
 
 from tidemill import wire
 from tidemill.wire import (
+    Alert,
     Announcement,
     BadCaseFound,
     DeadLetter,
@@ -29,14 +30,16 @@ PREDICTION = Prediction(
     release="r0001",
     snapshot=7,
     scored_ms=1_367_389_800_010,
+    request=b'{"card":"1","time":1367389800000}',
 )
-GROUP = UpdateGroup(0, 1, ["a", "ü"], b"o" * 16, b"t" * 16, b"v" * 8, b"\x01\x00")
+GROUP = UpdateGroup(0, 1, ["a", "ü"], b"c" * 8, b"o" * 16, b"t" * 16, b"v" * 8, b"\x01\x00")
 RECORDS = {
     "prediction": PREDICTION,
     "example": Example(PREDICTION, 1, 2, 3, 0, 41),
     "bad case": BadCaseFound("missed", PREDICTION, None, 5),
     "update batch": UpdateBatch("0123456789ab", 2, 100, [GROUP]),
     "dead letter": DeadLetter("shop.events", 1, 9, "malformed", "text", None, b"\xff\x00", 5),
+    "alert": Alert("paused", "updates", "ended", "resumed", 6, 5),
     "announcement": Announcement("snapshot", "head", "r0001", 7, "ab" * 32, 5, 100, [1, 2]),
 }
 
@@ -77,6 +80,13 @@ def test_every_cut_of_a_record_is_a_decode_error(name: str) -> None:
     for length in range(len(data)):
         with pytest.raises(msgspec.DecodeError):
             wire.decode(type(RECORDS[name]), data[:length])
+
+
+def test_a_prediction_of_an_earlier_version_is_read() -> None:
+    """A log from before predictions carried their request decodes, without one."""
+    older = msgspec.msgpack.encode(list(msgspec.structs.astuple(PREDICTION))[:-1])
+    expected = msgspec.structs.replace(PREDICTION, request=b"")
+    assert expected == wire.decode(Prediction, older)
 
 
 def test_a_record_cannot_be_changed() -> None:
