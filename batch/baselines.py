@@ -7,7 +7,8 @@ from numpy.typing import NDArray
 
 from batch.dataset import Dataset
 from batch.trainer import Trainer, columns_of, score_model
-from tidemill.declaration import Project, RequestFeature
+from tidemill.declaration import Project
+from tidemill.feature_kinds import RequestFeature
 from tidemill.registry import Registry
 from tidemill.schema import schema_of
 

@@ -13,6 +13,11 @@ from batch.exit_codes import ExitCode
 from batch.gate import Champion, GateReport, judge
 from batch.progress import Progress, Silent
 from batch.trainer import Trainer
+from batch.training_set import Compute, TrainingSet
+from features.archived_events import Rules
+from features.definitions import write_definition
+from features.plan import compile_plan
+from features.point_in_time import vectors_at
 from tidemill.clock import Clock
 from tidemill.declaration import Project
 from tidemill.errors import BusUnavailable
@@ -23,12 +28,18 @@ from tidemill.wire import Announcement
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """What a caller may choose: cores (0: all), a time range (ms), who hears of progress."""
+    """What a caller may choose.
+
+    Cores (0: all), a time range (ms), who hears of progress, the worker's rules for events, and
+    where features are backfilled.
+    """
 
     threads: int = 0
     from_ms: int | None = None
     to_ms: int | None = None
     progress: Progress = Silent()
+    rules: Rules = Rules()
+    compute: Compute = vectors_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +51,8 @@ class RetrainResult:
     report: GateReport | None
     rows: int
     positives: int
-    other_schema: int
+    backfilled: int
+    left_out: int
 
     @property
     def reasons(self) -> tuple[str, ...]:
@@ -63,10 +75,13 @@ def retrain(
     """
     options = options or Options()
     registry = Registry(home, project.name)
-    schema = schema_of(project)
+    plan = compile_plan(project)
+    schema = plan.schema
+    training = TrainingSet(home, plan, options.rules, options.compute)
     with registry.lock():
+        write_definition(home, plan, clock.now_ms())
         options.progress.start("read the archive", 1)
-        found = extract(home, project.name, schema, options.from_ms, options.to_ms)
+        found = extract(training, options.from_ms, options.to_ms)
         options.progress.advance()
         if not len(found.data):
             return _result(ExitCode.NOTHING_TO_TRAIN_ON, None, None, found)
@@ -109,7 +124,11 @@ def _manifest(
         trained_to_ms=int(data.label_times.max()) + 1,
         rows=len(data),
         offsets=found.offsets,
-        metrics={"positives": int(data.labels.sum()), **report.metrics()},
+        metrics={
+            "positives": int(data.labels.sum()),
+            "backfilled": found.backfilled,
+            **report.metrics(),
+        },
         files={},
         parameters={"trainer": "LightGBM", **asdict(project.trainer)},
     )
@@ -131,4 +150,5 @@ def _result(
     code: ExitCode, release: str | None, report: GateReport | None, found: Extract
 ) -> RetrainResult:
     positives = int(found.data.labels.sum())
-    return RetrainResult(code, release, report, len(found.data), positives, found.other_schema)
+    rows = len(found.data)
+    return RetrainResult(code, release, report, rows, positives, found.backfilled, found.left_out)

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from batch.exit_codes import ExitCode
 from batch.retrain import Options, RetrainResult
 from batch.retrain import retrain as run_retrain
+from cli.dataset import compute_on, rules
 from cli.kafka_bus import ensure_topics
 from cli.wiring import connect_producer
 from tidemill.clock import SystemClock
@@ -59,8 +60,10 @@ def _progress() -> Iterator[ProgressBar]:
         yield ProgressBar(bars)
 
 
-def retrain(project: Project, settings: Settings, threads: int) -> RetrainResult:
-    """Retrain once and announce what was published."""
+def retrain(
+    project: Project, settings: Settings, threads: int, dask: str | None = None
+) -> RetrainResult:
+    """Retrain once and announce what was published; `dask` is where features are backfilled."""
     if settings.kafka is None:
         raise SettingsError("TIDEMILL_KAFKA: found nothing; allowed: the address of the broker")
     broker, names = settings.kafka, Names(project.name, settings.partitions)
@@ -68,8 +71,10 @@ def retrain(project: Project, settings: Settings, threads: int) -> RetrainResult
     def announce(announcement: Announcement) -> None:
         asyncio.run(_announce(broker, names, announcement))
 
-    with _progress() as progress:
-        options = Options(threads=threads, progress=progress)
+    with _progress() as progress, compute_on(dask) as compute:
+        options = Options(
+            threads=threads, progress=progress, rules=rules(settings), compute=compute
+        )
         return run_retrain(project, settings.home, announce, SystemClock(), options)
 
 
@@ -87,6 +92,8 @@ def summary(result: RetrainResult) -> dict[str, Any]:
         "release": result.release,
         "rows": result.rows,
         "positives": result.positives,
+        "backfilled": result.backfilled,
+        "left_out": result.left_out,
         "metrics": dict(result.report.metrics()) if result.report else {},
         "reasons": list(result.reasons),
     }

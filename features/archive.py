@@ -27,6 +27,8 @@ BACKFILL = "backfill"
 _EPOCH = date(1970, 1, 1)
 _ORIGIN = [("partition", pa.int32()), ("offset", pa.int64())]
 _VERSION = [("release", pa.string()), ("snapshot", pa.int64())]
+# When the broker stamped the record; in rows of history the time itself.
+_KNOWN = ("known_ms", pa.int64())
 
 ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
     # `body` is the producer's JSON as it came.
@@ -38,6 +40,7 @@ ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
             ("key", pa.string()),
             ("body", pa.binary()),
             *_ORIGIN,
+            _KNOWN,
         ]
     ),
     PREDICTIONS: pa.schema(
@@ -52,6 +55,8 @@ ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
             *_VERSION,
             ("scored_ms", pa.int64()),
             *_ORIGIN,
+            _KNOWN,
+            ("request", pa.binary()),
         ]
     ),
     # Backfilled rows have partition, offset, join_partition and sequence -1; `score` is NaN where
@@ -72,6 +77,11 @@ ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
             # Where the join made it: gap-free per partition, so that a re-sent example is known.
             ("join_partition", pa.int32()),
             ("sequence", pa.int64()),
+            _KNOWN,
+            # When the prediction was made and the request it answered; null in backfilled rows
+            # that keep none.
+            ("scored_ms", pa.int64()),
+            ("request", pa.binary()),
         ]
     ),
 }
@@ -154,7 +164,7 @@ def read_archive(
 ) -> pa.Table:
     """The committed records with `from_ms` <= time < `to_ms`, by date, then partition, then offset.
 
-    An archive that does not exist is empty.
+    An archive that does not exist is empty; a column that an older file lacks is null.
     """
     low = -(2**63) if from_ms is None else from_ms
     high = 2**63 - 1 if to_ms is None else to_ms
@@ -164,10 +174,18 @@ def read_archive(
     for path in _files(_topic_folder(home, project, topic), low, high):
         if _last_offset(path) >= committed.get(_partition_of(path), 0):
             continue
-        table = pq.ParquetFile(path).read()
+        table = _completed(pq.ParquetFile(path).read(), ARCHIVE_SCHEMAS[topic])
         inside = pc.and_(pc.greater_equal(table["time"], low), pc.less(table["time"], high))
         tables.append(table.filter(inside))
     return pa.concat_tables(tables)
+
+
+def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the columns it lacks as nulls, in the schema's order."""
+    for field in schema:
+        if field.name not in table.column_names:
+            table = table.append_column(field, pa.nulls(len(table), field.type))
+    return table.select(schema.names)
 
 
 def read_examples(
@@ -175,6 +193,38 @@ def read_examples(
 ) -> pa.Table:
     """The archived examples of a time range, as `read_archive` gives them."""
     return read_archive(home, project, EXAMPLES, from_ms, to_ms)
+
+
+def committed_offsets(home: Path, project: str, topic: str) -> dict[str, int]:
+    """For each partition that is archived, the offset before which every record is."""
+    return _all_committed(home, project, topic)
+
+
+def archived_rows(home: Path, project: str, topic: str) -> int:
+    """How many committed records there are; reads no more than the files' ends."""
+    committed = _all_committed(home, project, topic)
+    return sum(
+        pq.ParquetFile(path).metadata.num_rows
+        for path in _topic_folder(home, project, topic).glob("date=*/*.parquet")
+        if _last_offset(path) < committed.get(_partition_of(path), 0)
+    )
+
+
+def read_in_order(
+    home: Path, project: str, topic: str, partition: str, until: int
+) -> Iterator[pa.Table]:
+    """One partition's records before the offset `until` in the order of its log, in parts.
+
+    What was computed from history has no order but that of its times.
+    """
+    folder, by_time = _topic_folder(home, project, topic), partition == BACKFILL
+    parts: dict[str, list[Path]] = {}
+    for path in sorted(folder.glob(f"date=*/{partition}-*.parquet")):
+        if _last_offset(path) < until:  # what was archived together lies in a file for each date
+            parts.setdefault(str(path) if by_time else path.name, []).append(path)
+    for name in parts if by_time else sorted(parts):
+        tables = [_completed(pq.ParquetFile(p).read(), ARCHIVE_SCHEMAS[topic]) for p in parts[name]]
+        yield pa.concat_tables(tables).sort_by("time" if by_time else "offset")
 
 
 def continues_a_log(home: Path) -> bool:
@@ -185,18 +235,26 @@ def continues_a_log(home: Path) -> bool:
 
 
 def predictions_table(
-    predictions: Sequence[Prediction], partition: int, offsets: Sequence[int]
+    predictions: Sequence[Prediction],
+    partition: int,
+    offsets: Sequence[int],
+    known_ms: Sequence[int],
 ) -> pa.Table:
     """Predictions of one partition of their topic as the archive keeps them."""
-    columns = _shared_columns(predictions, partition, offsets)
+    columns = _shared_columns(predictions, partition, offsets, known_ms)
     columns["id"] = [p.id for p in predictions]
-    columns["scored_ms"] = [p.scored_ms for p in predictions]
     return pa.table(columns, schema=ARCHIVE_SCHEMAS[PREDICTIONS])
 
 
-def examples_table(examples: Sequence[Example], partition: int, offsets: Sequence[int]) -> pa.Table:
+def examples_table(
+    examples: Sequence[Example],
+    partition: int,
+    offsets: Sequence[int],
+    known_ms: Sequence[int],
+) -> pa.Table:
     """Examples of one partition of their topic as the archive keeps them."""
-    columns = _shared_columns([example.prediction for example in examples], partition, offsets)
+    predictions = [example.prediction for example in examples]
+    columns = _shared_columns(predictions, partition, offsets, known_ms)
     columns["prediction_id"] = [example.prediction.id for example in examples]
     columns["join_partition"] = [example.partition for example in examples]
     for name in ("label", "label_time", "sequence"):
@@ -204,13 +262,22 @@ def examples_table(examples: Sequence[Example], partition: int, offsets: Sequenc
     return pa.table(columns, schema=ARCHIVE_SCHEMAS[EXAMPLES])
 
 
+_SHARED = (
+    "time", "key", "vector", "schema", "score", "baseline", "release", "snapshot", "scored_ms",
+)  # fmt: skip
+
+
 def _shared_columns(
-    predictions: Sequence[Prediction], partition: int, offsets: Sequence[int]
+    predictions: Sequence[Prediction],
+    partition: int,
+    offsets: Sequence[int],
+    known_ms: Sequence[int],
 ) -> dict[str, list[object]]:
-    names = ("time", "key", "vector", "schema", "score", "baseline", "release", "snapshot")
-    columns = {name: [getattr(p, name) for p in predictions] for name in names}
+    columns: dict[str, list[object]] = {n: [getattr(p, n) for p in predictions] for n in _SHARED}
+    columns["request"] = [p.request or None for p in predictions]
     columns["partition"] = [partition] * len(predictions)
     columns["offset"] = list(offsets)
+    columns["known_ms"] = list(known_ms)
     return columns
 
 

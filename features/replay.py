@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from features.arena import Arena
 from features.columns import entity_keys, window_rows
 from features.plan import FeaturePlan
+from features.static_rows import StaticBlock
 from features.vectors import Assembler
 
 
@@ -21,27 +22,36 @@ class Replayer:
         self.plan = plan
         self._assembler = Assembler(plan)
         self._arenas = [Arena(entity) for entity in plan.entities]
-        self._events = {event.name: index for index, event in enumerate(plan.project.events)}
+        self._events = {event.name: index for index, event in enumerate(plan.events)}
 
     def apply(self, event_name: str, columns: Mapping[str, NDArray[Any]]) -> int:
         """Fold events of one kind (its fields and `time` in ms); returns how many came too late."""
         rows = len(columns["time"])
         late = 0
         for entity, group in self.plan.groups_of(self._events[event_name]):
-            chosen, keys, values = window_rows(entity, group, columns, rows)
+            found = window_rows(entity, group, columns, rows)
             arena = self._arenas[entity.index]
-            for key in arena.missing(keys):
-                arena.load(key, None)
-            late += arena.fold(group, keys, columns["time"][chosen], values)
+            missing = arena.missing(found.keys)
+            arena.load(missing, [None] * len(missing))
+            times = columns["time"][found.rows]
+            late += arena.fold(group, found.keys, found.codes, times, found.values)
         return late
 
-    def vectors(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
-        """The vectors of requests (their fields and `time`), shape (requests, features)."""
-        rows = []
-        for arena in self._arenas:
-            slots = arena.slots_or_none(entity_keys(arena.plan, columns))
-            rows.append((arena.words, slots))
-        return self._assembler.assemble(columns, rows).matrix
+    def vectors(
+        self, columns: Mapping[str, NDArray[Any]], static: Sequence[StaticBlock] | None = None
+    ) -> NDArray[np.float32]:
+        """The vectors of requests (their fields and `time`), shape (requests, features).
+
+        `static` are their static rows (`StaticReader.read`), which are missing without it: they are
+        those of now, not of the requests' times.
+        """
+        rows = [arena.rows(entity_keys(arena.plan, columns)) for arena in self._arenas]
+        return self._assembler.assemble(columns, rows, static).matrix
+
+    @property
+    def entities(self) -> int:
+        """How many entities there are."""
+        return sum(len(arena) for arena in self._arenas)
 
     def blobs(self) -> Iterator[tuple[str, str, bytes]]:
         """The whole state, to be loaded into a store: entity name, key, blob."""

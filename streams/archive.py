@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 
 from features.archive import ARCHIVE_SCHEMAS, ArchiveWriter, examples_table, predictions_table
-from features.decoding import Time, check_time, milliseconds
+from features.decoding import Time, check_time, decode_together, milliseconds
+from features.definitions import write_definition
 from streams.context import Context
 from streams.step import Records
 from tidemill.bus import Message
@@ -32,6 +33,9 @@ class _Envelope(msgspec.Struct):
 
 
 _ENVELOPES: msgspec.json.Decoder[_Envelope] = msgspec.json.Decoder(_Envelope)
+_MANY_ENVELOPES: msgspec.json.Decoder[list[_Envelope]] = msgspec.json.Decoder(list[_Envelope])
+CHUNK = 1_000
+"""Events decoded together; one that is bad sends its chunk, and no more, to the slow road."""
 
 
 @dataclass
@@ -52,6 +56,7 @@ class Archive:
 
     def __init__(self, context: Context, home: Path, *, rows: int, interval_ms: int) -> None:
         self._names, self._measurements = context.names, context.measurements
+        self._plan = context.plan
         self._clock, self._home = context.clock, home
         self._rows, self._interval_ms = rows, interval_ms
         self._buffers: dict[tuple[str, int], _Buffer] = {}
@@ -65,6 +70,7 @@ class Archive:
         """
         if not claim and partition in self._lost:
             raise FencedError(f"archive: partition {partition} has another writer")
+        await asyncio.to_thread(self._write_definition)
         self._lost.discard(partition)
         offsets = {}
         for kind in self.kinds:
@@ -117,6 +123,13 @@ class Archive:
             raise
         self._measurements.count("tidemill_archived_records_total", len(messages), topic=kind)
 
+    def _write_definition(self) -> None:
+        """Say beside the archive what the vectors of this declaration mean."""
+        try:
+            write_definition(self._home, self._plan, self._clock.now_ms())
+        except OSError as error:
+            raise StoreUnavailable(f"archive: {error}") from error
+
     def _writer(self, kind: str, partition: int) -> ArchiveWriter:
         try:
             return ArchiveWriter(self._home, self._names.project, kind, partition)
@@ -130,26 +143,62 @@ def _write(kind: str, partition: int, messages: Sequence[Message], writer: Archi
 
 def _events(messages: Sequence[Message], partition: int) -> pa.Table:
     """Events as they came; those without a readable envelope are dead letters only."""
-    rows: list[tuple[Any, ...]] = []
+    kept: list[Message] = []
+    envelopes: list[_Envelope] = []
+    times: list[int] = []
+    for begin in range(0, len(messages), CHUNK):
+        some = messages[begin : begin + CHUNK]
+        found = decode_together(_MANY_ENVELOPES, [message.value or b"" for message in some])
+        known = None if found is None else _times(found)
+        if found is None or known is None:
+            some, found, known = _one_by_one(some)
+        kept += some
+        envelopes += found
+        times += known
+    count = len(kept)
+    keys = [m.key.decode(errors="replace") if m.key is not None else None for m in kept]
+    columns = {
+        "time": np.array(times, np.int64),
+        "event": pa.array([envelope.event for envelope in envelopes], pa.string()),
+        "id": pa.array([envelope.id for envelope in envelopes], pa.string()),
+        "key": pa.array(keys, pa.string()),
+        "body": pa.array([message.value for message in kept], pa.binary()),
+        "partition": np.full(count, partition, np.int32),
+        "offset": np.fromiter((message.offset for message in kept), np.int64, count),
+        "known_ms": np.fromiter((message.timestamp for message in kept), np.int64, count),
+    }
+    return pa.table(columns, schema=ARCHIVE_SCHEMAS[EVENTS])
+
+
+def _times(envelopes: Sequence[_Envelope]) -> list[int] | None:
+    """Their times in ms; None if any of them is none that the archive could hold."""
+    times = [e.time if type(e.time) is int else milliseconds(e.time) for e in envelopes]
+    return times if min(times) > 0 and max(times) <= LATEST_MS else None
+
+
+def _one_by_one(
+    messages: Sequence[Message],
+) -> tuple[list[Message], list[_Envelope], list[int]]:
+    kept: list[Message] = []
+    envelopes: list[_Envelope] = []
+    times: list[int] = []
     for message in messages:
         try:
             envelope = _ENVELOPES.decode(message.value or b"")
             time = check_time(milliseconds(envelope.time), LATEST_MS)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
             continue
-        key = message.key.decode(errors="replace") if message.key is not None else None
-        origin = (partition, message.offset)
-        rows.append((time, envelope.event, envelope.id, key, message.value, *origin))
-    schema = ARCHIVE_SCHEMAS[EVENTS]
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    arrays = [pa.array(column, f.type) for column, f in zip(columns, schema, strict=True)]
-    return pa.table(arrays, schema=schema)
+        kept.append(message)
+        envelopes.append(envelope)
+        times.append(time)
+    return kept, envelopes, times
 
 
 def _predictions(messages: Sequence[Message], partition: int) -> pa.Table:
     """Predictions as they came; what is none is the join's dead letter only."""
     records: list[Prediction] = []
     offsets: list[int] = []
+    known_ms: list[int] = []
     for message in messages:
         try:
             prediction: Prediction = decode(Prediction, message.value or b"")
@@ -158,12 +207,14 @@ def _predictions(messages: Sequence[Message], partition: int) -> pa.Table:
             continue
         records.append(prediction)
         offsets.append(message.offset)
-    return predictions_table(records, partition, offsets)
+        known_ms.append(message.timestamp)
+    return predictions_table(records, partition, offsets, known_ms)
 
 
 def _examples(messages: Sequence[Message], partition: int) -> pa.Table:
     records: list[Example] = [decode(Example, message.value or b"") for message in messages]
-    return examples_table(records, partition, [message.offset for message in messages])
+    offsets = [message.offset for message in messages]
+    return examples_table(records, partition, offsets, [message.timestamp for message in messages])
 
 
 _TABLES: dict[str, Callable[[Sequence[Message], int], pa.Table]] = {

@@ -27,7 +27,7 @@ class Prediction(Record, frozen=True):
     """One scored request, logged with the vector it used.
 
     `score` is the probability answered; `baseline` is what the frozen release says for the same
-    vector.
+    vector. `request` is the request as JSON with its `time`; empty in records of earlier versions.
     """
 
     id: str
@@ -40,6 +40,7 @@ class Prediction(Record, frozen=True):
     release: str
     snapshot: int
     scored_ms: int
+    request: bytes = b""
 
 
 class LabelEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,14 +78,16 @@ class BadCaseFound(Record, frozen=True):
 class UpdateGroup(msgspec.Struct, frozen=True, array_like=True):
     """Rows for one entity from one kind of event, as columns.
 
-    `keys` are entity keys; `offsets` (int64) the rows' source offsets; `times` (int64); `values`
-    float32 of shape (rows, series) with NaN where a series does not take the event; `first` (uint8)
-    is 1 on one row of each event.
+    `keys` are the distinct entity keys; `codes` (int32) say for each row which of them is its own;
+    `offsets` (int64) the rows' source offsets; `times` (int64); `values` float32 of shape (rows,
+    series) with NaN where a series does not take the event; `first` (uint8) is 1 on one row of each
+    event.
     """
 
     entity: int
     event: int
     keys: list[str]
+    codes: bytes
     offsets: bytes
     times: bytes
     values: bytes
@@ -94,11 +97,12 @@ class UpdateGroup(msgspec.Struct, frozen=True, array_like=True):
 class UpdateBatch(Record, frozen=True):
     """All rows of one micro-batch of partition `source` for one target partition.
 
-    `next_offset` follows the micro-batch. Sent to every target partition, rows or not, so that each
-    knows how far the source has been applied.
+    `state` says for which state of the entities (`FeaturePlan.state`); the fold of another passes
+    it over. `next_offset` follows the micro-batch. Sent to every target partition, rows or not, so
+    that each knows how far the source has been applied.
     """
 
-    schema: str
+    state: str
     source: int
     next_offset: int
     groups: list[UpdateGroup]
@@ -134,6 +138,22 @@ class Announcement(Record, frozen=True):
     labels_produced_ms: list[int] = []
 
 
+class Alert(Record, frozen=True):
+    """Something an operator should know, when it begins and again when it has ended.
+
+    `name` says what kind of thing (`paused`: the step `subject` waits for the store or the broker;
+    `cut_over`: a release for other features cannot be served);
+    `began_ms` is the same in both records and ties them together.
+    """
+
+    name: str
+    subject: str
+    state: Literal["began", "ended"]
+    message: str
+    time_ms: int
+    began_ms: int
+
+
 def decode(kind: type[Any], data: bytes) -> Any:
     """Decode one record; raises msgspec.DecodeError for anything else."""
     try:
@@ -144,7 +164,7 @@ def decode(kind: type[Any], data: bytes) -> Any:
 
 _DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind)
-    for kind in (Prediction, Example, BadCaseFound, UpdateBatch, DeadLetter, Announcement)
+    for kind in (Prediction, Example, BadCaseFound, UpdateBatch, DeadLetter, Announcement, Alert)
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from tidemill import (
 from tidemill.durations import DAY_MS, HOUR_MS
 from tidemill.schema import schema_of
 from tidemill.topics import EXAMPLES
+
+sys.path.insert(0, str(Path(__file__).parent))  # for `archived`, which the tests share
 
 MAY_1_MS = 1_367_366_400_000
 FEATURES = 5
@@ -94,6 +97,9 @@ def example_columns(project: Project, rows: int, seed: int, first_ms: int) -> di
         "prediction_id": [f"b{seed}-{i}" for i in range(rows)],
         "join_partition": [-1] * rows,
         "sequence": [-1] * rows,
+        "known_ms": times + HOUR_MS,
+        "scored_ms": times,
+        "request": [None] * rows,
     }
 
 

@@ -10,13 +10,14 @@ import pytest
 from batch.baselines import request_feature_names, score_release, static_baseline
 from batch.dataset import extract
 from batch.retrain import Options, retrain
+from batch.training_set import TrainingSet
+from features.plan import compile_plan
 from learners.quality import auc
 from tidemill import DerivedFeature, column
 from tidemill.clock import FakeClock
 from tidemill.declaration import Project
 from tidemill.errors import ArtifactError
 from tidemill.registry import Registry
-from tidemill.schema import schema_of
 
 
 def test_static_columns_are_the_requests_own(project: Project) -> None:
@@ -30,7 +31,7 @@ def test_the_static_model_sees_nothing_else(make_project, backfilled: Path) -> N
     kind, _, *others = full.features
     hidden = DerivedFeature("x1", column("x2"))
     project = make_project(features=(kind, hidden, *others))
-    data = extract(backfilled, "p", schema_of(full)).data
+    data = extract(TrainingSet(backfilled, compile_plan(full))).data
     scores = static_baseline(project, data, data.vectors, threads=1)
     changed = data.vectors.copy()
     changed[:, 1] = 0
@@ -43,7 +44,7 @@ def test_a_release_is_scored_by_its_name(project: Project, backfilled: Path) -> 
     """A published release gives its own scores; one that is not there is an ArtifactError."""
     retrain(project, backfilled, lambda announcement: None, FakeClock(5), Options(threads=1))
     registry = Registry(backfilled, "p")
-    data = extract(backfilled, "p", schema_of(project)).data
+    data = extract(TrainingSet(backfilled, compile_plan(project))).data
     assert 0.85 < auc(data.labels, score_release(registry, "r0001", data.vectors))
     with pytest.raises(ArtifactError, match="release r0002"):
         score_release(registry, "r0002", data.vectors)

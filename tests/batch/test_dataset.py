@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from batch.dataset import extract
+from batch.training_set import TrainingSet
 from features.archive import BACKFILL, read_examples
+from features.plan import compile_plan
 from tidemill.declaration import Project
 from tidemill.durations import DAY_MS
-from tidemill.schema import schema_of
 
 MAY_1_MS = 1_367_366_400_000
 LIVE_MS = MAY_1_MS + 20 * DAY_MS
@@ -20,7 +21,7 @@ LIVE_MS = MAY_1_MS + 20 * DAY_MS
 
 def test_vectors_and_labels_are_the_archived_ones(backfilled: Path, project: Project) -> None:
     """Every array row belongs to one archived example."""
-    found = extract(backfilled, "p", schema_of(project))
+    found = extract(TrainingSet(backfilled, compile_plan(project)))
     table = read_examples(backfilled, "p").sort_by("label_time")
     expected = np.frombuffer(b"".join(table["vector"].to_pylist()), "<f4").reshape(-1, 5)
     np.testing.assert_array_equal(expected, found.data.vectors)
@@ -32,7 +33,7 @@ def test_vectors_and_labels_are_the_archived_ones(backfilled: Path, project: Pro
 
 def test_an_empty_archive_is_an_empty_dataset(tmp_path: Path, project: Project) -> None:
     """Nothing archived gives no rows and no offsets."""
-    found = extract(tmp_path, "p", schema_of(project))
+    found = extract(TrainingSet(tmp_path, compile_plan(project)))
     assert (0, 5) == found.data.vectors.shape
     assert (0, {}) == (len(found.data), found.offsets)
 
@@ -44,7 +45,7 @@ def test_rows_are_in_the_order_of_their_labels(
     made = columns(project, 100, 3, MAY_1_MS)
     made["label_time"] = made["label_time"] + np.random.default_rng(0).integers(0, DAY_MS, 100)
     append(tmp_path, BACKFILL, made)
-    found = extract(tmp_path, "p", schema_of(project)).data
+    found = extract(TrainingSet(tmp_path, compile_plan(project))).data
     assert sorted(found.label_times) == found.label_times.tolist()
     assert sorted(found.times) != found.times.tolist()
 
@@ -54,7 +55,7 @@ def test_offsets_say_how_far_live_rows_reach(
 ) -> None:
     """The next offset and each join partition's highest sequence."""
     go_live(backfilled)
-    found = extract(backfilled, "p", schema_of(project))
+    found = extract(TrainingSet(backfilled, compile_plan(project)))
     assert {"examples:0": 1440, "sequence:0": 720, "sequence:1": 720} == found.offsets
     assert 1440 == found.data.live.sum()
 
@@ -66,7 +67,7 @@ def test_examples_sent_again_count_once(
     numbers = np.arange(1440)
     again = np.where(numbers >= 1430, numbers - 20, numbers)
     go_live(backfilled, join_partition=again % 2, sequence=again // 2 + 1)
-    found = extract(backfilled, "p", schema_of(project))
+    found = extract(TrainingSet(backfilled, compile_plan(project)))
     assert 1430 == found.data.live.sum()
     assert 1440 == found.offsets["examples:0"]
     assert 715 == found.offsets["sequence:1"]
@@ -75,7 +76,7 @@ def test_examples_sent_again_count_once(
 def test_a_range_is_half_open(backfilled: Path, project: Project) -> None:
     """`from_ms` is inside, `to_ms` is not."""
     from_ms, to_ms = MAY_1_MS + DAY_MS, MAY_1_MS + 3 * DAY_MS
-    found = extract(backfilled, "p", schema_of(project), from_ms, to_ms).data
+    found = extract(TrainingSet(backfilled, compile_plan(project)), from_ms, to_ms).data
     assert 2 * 144 == len(found)
     assert from_ms == found.times.min()
     assert found.times.max() < to_ms
@@ -88,18 +89,18 @@ def test_the_learner_gets_what_the_range_leaves_out(
     offsets = np.arange(1440)
     offsets[[500, 900]] = offsets[[900, 500]]
     go_live(backfilled, offset=offsets)
-    found = extract(backfilled, "p", schema_of(project), to_ms=LIVE_MS + 5 * DAY_MS)
+    found = extract(TrainingSet(backfilled, compile_plan(project)), to_ms=LIVE_MS + 5 * DAY_MS)
     assert 500 == found.data.live.sum()
     assert 500 == found.offsets["examples:0"]
 
 
-def test_vectors_of_another_schema_are_counted_and_left_out(
+def test_vectors_of_an_unknown_schema_are_counted_and_left_out(
     backfilled: Path, project: Project, go_live: Callable[..., None]
 ) -> None:
     """A vector of another width is never read as one of this schema."""
     go_live(backfilled, schema=["other"] * 1440, vector=[b"\0" * 8] * 1440)
-    found = extract(backfilled, "p", schema_of(project))
-    assert (20 * 144, 1440) == (len(found.data), found.other_schema)
+    found = extract(TrainingSet(backfilled, compile_plan(project)))
+    assert (20 * 144, 1440) == (len(found.data), found.left_out)
     assert 1440 == found.offsets["examples:0"]
 
 
@@ -109,4 +110,4 @@ def test_a_vector_of_another_length_is_refused(
     """A row that claims the schema and does not fit it raises instead of shifting all others."""
     go_live(backfilled, vector=[b"\0" * 20] * 1439 + [b"\0" * 16])
     with pytest.raises(ValueError, match="vector: found other lengths; allowed: 20 bytes"):
-        extract(backfilled, "p", schema_of(project))
+        extract(TrainingSet(backfilled, compile_plan(project)))

@@ -12,6 +12,8 @@ import pytest
 from batch.dataset import Dataset, extract
 from batch.gate import STEP_MS, Champion, Reason, judge, serve
 from batch.trainer import Trainer, score_model
+from batch.training_set import TrainingSet
+from features.plan import compile_plan
 from learners.quality import log_loss
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
@@ -26,7 +28,7 @@ MAY_1_MS = 1_367_366_400_000
 def data(backfilled: Path, project: Project, go_live: Callable[..., None]) -> Dataset:
     """Twenty days of backfilled examples, then ten of live ones."""
     go_live(backfilled)
-    return extract(backfilled, "p", schema_of(project)).data
+    return extract(TrainingSet(backfilled, compile_plan(project))).data
 
 
 @pytest.fixture

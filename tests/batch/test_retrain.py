@@ -146,7 +146,7 @@ def test_new_features_start_without_a_champion(
     gate = Gate(holdout="5d", min_rows=100)
     result = run(replace(changed, gate=gate), backfilled)
     assert (ExitCode.PUBLISHED, None) == (result.exit_code, result.report.champion_release)
-    assert 20 * 144 == result.other_schema
+    assert (20 * 144 + 1440, 0, 0) == (result.rows, result.backfilled, result.left_out)
 
 
 def test_a_damaged_champion_stops_the_retrain(project: Project, backfilled: Path) -> None:

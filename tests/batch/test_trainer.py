@@ -9,6 +9,8 @@ import pytest
 
 from batch.dataset import Dataset, extract
 from batch.trainer import Trainer, columns_of, score_model
+from batch.training_set import TrainingSet
+from features.plan import compile_plan
 from learners.quality import auc
 from learners.trees import FrozenTrees
 from tidemill.declaration import LightGBM, Project
@@ -40,9 +42,9 @@ def schema(project: Project) -> FeatureSchema:
 
 
 @pytest.fixture
-def data(backfilled: Path, schema: FeatureSchema) -> Dataset:
+def data(backfilled: Path, project: Project) -> Dataset:
     """Twenty days of examples."""
-    return extract(backfilled, "p", schema).data
+    return extract(TrainingSet(backfilled, compile_plan(project))).data
 
 
 def test_the_model_is_as_declared(schema: FeatureSchema, data: Dataset) -> None:

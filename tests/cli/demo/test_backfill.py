@@ -8,13 +8,15 @@ import pytest
 
 from cli.demo.backfill import Backfill
 from cli.demo.history import History
-from features.archive import read_examples
+from features.archive import read_archive, read_examples
+from features.archived_events import Rules, known_events
 from features.plan import compile_plan
+from features.replay import Replayer
 from features.store import MemoryStore
 from features.vectors import VectorReader
 from tidemill.durations import HOUR_MS
 from tidemill.loading import load_project
-from tidemill.topics import Names
+from tidemill.topics import EVENTS, Names
 
 PROJECT = Path(__file__).resolve().parents[3] / "examples" / "flights" / "project.py"
 START, STEP = 200 * HOUR_MS, HOUR_MS
@@ -49,6 +51,18 @@ def history() -> History:
 def make_backfill():
     """A backfill of the history above with the example project."""
     return Backfill(compile_plan(load_project(PROJECT)), history(), START, STEP)
+
+
+def test_the_archive_has_every_event_that_was_applied(backfill, tmp_path):
+    """Replaying the archived events gives the backfill's own state."""
+    backfill.archive(tmp_path, *backfill.run())
+    plan = backfill.replayer.plan
+    found = known_events(plan, read_archive(tmp_path, "flights", EVENTS), None, Rules())
+    assert START - 2 * STEP < max(map(max, (c["time"] for c in found.columns if len(c["time"]))))
+    replayer = Replayer(plan)
+    for event, columns in zip(plan.events, found.columns, strict=True):
+        replayer.apply(event.name, columns)
+    assert sorted(replayer.blobs()) == sorted(backfill.replayer.blobs())
 
 
 def test_examples_are_those_whose_label_was_known(backfill, tmp_path):

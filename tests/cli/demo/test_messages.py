@@ -5,7 +5,7 @@ import json
 import numpy as np
 
 from cli.demo.messages import event_records, label_records, request_bodies
-from tidemill.declaration import Event
+from tidemill.sources import Event
 
 
 def texts(*values: str | None) -> np.ndarray:

@@ -11,8 +11,10 @@ from cli.demo.options import DemoOptions
 from cli.demo.progress import Progress
 from cli.demo.replay import Connections, Replay
 from cli.demo.timeline import Range
-from tidemill.declaration import Entity, Event, Label, Project, Request, Window
+from tidemill.declaration import Label, Project
 from tidemill.errors import ServiceError
+from tidemill.feature_kinds import Window
+from tidemill.sources import Entity, Event, Request
 
 LEFT = Event("left", "at", {"at": str})
 REQUEST = Request({"flight": str, "at": str})
