@@ -31,10 +31,11 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 
 from api.app import ScoringApp, create_app
-from api.ports import Ports
+from api.ports import PlanPorts, Ports, ProjectFile
 from api.server import bind, serve_on
 from api.service import ScoringService
 from cli.services.valkey import EmbeddedValkey
+from features.inspection import Inspector
 from features.plan import FeaturePlan, compile_plan
 from features.redis_store import RedisStore
 from features.replay import Replayer
@@ -133,9 +134,11 @@ async def make_app(home: Path, store_url: str) -> FastAPI:
     plan = make_plan()
     names, store = Names("bench", 4), RedisStore(redis.asyncio.Redis.from_url(store_url))
     await load_store(plan, store, names)
-    reader = VectorReader(plan, names, store)
-    ports = Ports(reader, Discard(), Registry(home, "bench"), announcements, nothing,
-                  nothing, nothing, nothing, nothing)  # fmt: skip
+    reader, inspector = VectorReader(plan, names, store), Inspector(plan, names, store)
+    of_plan = PlanPorts(reader, nothing, nothing, nothing, nothing, inspector)
+    file = ProjectFile(lambda: plan.project, lambda: None)
+    ports = Ports(Discard(), Registry(home, "bench"), announcements, nothing, nothing,
+                  lambda _: of_plan, file)  # fmt: skip
     service = ScoringService(plan, ports, Settings(), SystemClock())
     app = create_app(service)
     _add_peer(app, service)
