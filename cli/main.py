@@ -3,69 +3,35 @@
 from __future__ import annotations
 
 import json
-import logging
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
-import structlog
 import typer
 
 import tidemill
-from tidemill.declaration import Project
-from tidemill.errors import DeclarationError, LockedError, SettingsError, TidemillError
+from cli.command import (
+    INTERRUPTED,
+    AsJson,
+    ProjectFile,
+    errors_as_exit_codes,
+    log_to_stderr,
+    prepare,
+)
+from cli.dataset import Dask, dataset
+from cli.features import app as features
+from cli.skew import skew
 from tidemill.loading import load_project
-from tidemill.settings import Settings, read_settings
+from tidemill.settings import read_settings
 
-FAILURE, USER_ERROR, LOCKED, INTERRUPTED = 1, 2, 4, 130
 app = typer.Typer(
     help="Live scoring with models that learn from every outcome.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-ProjectFile = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's Python file.")]
-
-
-@contextmanager
-def _errors_as_exit_codes() -> Iterator[None]:
-    """A user's mistake is one line on stderr and exit code 2, another known failure code 1."""
-    try:
-        yield
-    except (DeclarationError, SettingsError) as error:
-        _end(error, USER_ERROR)
-    except LockedError as error:
-        _end(error, LOCKED)
-    except TidemillError as error:
-        _end(error, FAILURE)
-    except KeyboardInterrupt:
-        raise typer.Exit(INTERRUPTED) from None
-
-
-def _end(error: Exception, code: int) -> None:
-    typer.echo(f"tidemill: {error}", err=True)
-    raise typer.Exit(code)
-
-
-def _prepare(file: Path) -> tuple[Project, Settings]:
-    return load_project(file), read_settings()
-
-
-def _log_to_stderr() -> None:
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    json_lines = not sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(),
-        ],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
+app.add_typer(features, name="features")
+app.command()(dataset)
+app.command()(skew)
 
 
 @app.callback(invoke_without_command=True)
@@ -81,7 +47,7 @@ def main(
 @app.command()
 def check(file: ProjectFile) -> None:
     """Check a project file and say what it declares."""
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         project = load_project(file)
         entities = ", ".join(entity.name for entity in project.entities) or "none"
         typer.echo(
@@ -99,9 +65,9 @@ def worker(
     metrics_host: Annotated[str, typer.Option(help="The address for metrics.")] = "127.0.0.1",
 ) -> None:
     """Keep features fresh, join labels, learn and archive (TIDEMILL_KAFKA, TIDEMILL_REDIS)."""
-    with _errors_as_exit_codes():
-        project, settings = _prepare(file)
-        _log_to_stderr()
+    with errors_as_exit_codes():
+        project, settings = prepare(file)
+        log_to_stderr()
         import uvloop
 
         from cli.worker import work
@@ -117,33 +83,66 @@ def api(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8088,
 ) -> None:
     """Serve scores over HTTP (needs TIDEMILL_KAFKA and TIDEMILL_REDIS)."""
-    with _errors_as_exit_codes():
-        project, settings = _prepare(file)
-        _log_to_stderr()
+    with errors_as_exit_codes():
+        settings = read_settings()
+        log_to_stderr()
         import uvloop
 
         from cli.server import serve
 
-        uvloop.run(serve(project, settings, host, port))
+        uvloop.run(serve(file, settings, host, port))
+
+
+@app.command()
+def plan(file: ProjectFile, as_json: AsJson = False) -> None:
+    """Compare a project file with what serves: changes, what to backfill, how long that takes."""
+    with errors_as_exit_codes():
+        project, settings = prepare(file)
+        import uvloop
+
+        from cli.plan import in_words, summary
+        from cli.plan import plan as run
+
+        found = uvloop.run(run(project, settings))
+        typer.echo(json.dumps(summary(found)) if as_json else in_words(found, file))
+
+
+@app.command()
+def backfill(file: ProjectFile, as_json: AsJson = False) -> None:
+    """Make a new declaration's feature state from the archive, while the old one serves.
+
+    Can be run again after it was interrupted. Exit codes: 0 done or nothing to do, 1 failed, 2 a
+    mistake in project or settings, 4 another backfill of this state is running.
+    """
+    with errors_as_exit_codes():
+        project, settings = prepare(file)
+        import uvloop
+
+        from cli.backfill import backfill as run
+        from cli.backfill import in_words, summary
+
+        done = uvloop.run(run(project, settings))
+        typer.echo(json.dumps(summary(done)) if as_json else in_words(done, file))
 
 
 @app.command()
 def retrain(
     file: ProjectFile,
     threads: Annotated[int, typer.Option(help="Cores to use; 0 means all.")] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    dask: Dask = None,
+    as_json: AsJson = False,
 ) -> None:
     """Train on the archive, compare with the champion, publish or say why not. Made for cron.
 
     Exit codes: 0 published, 1 failed, 2 a mistake in project or settings, 3 refused by the gate,
     4 another retrain is running, 5 nothing to train on, 6 published but not announced.
     """
-    with _errors_as_exit_codes():
-        project, settings = _prepare(file)
+    with errors_as_exit_codes():
+        project, settings = prepare(file)
         from cli.retrain import retrain as run
         from cli.retrain import summary
 
-        result = run(project, settings, threads)
+        result = run(project, settings, threads, dask)
         found = summary(result)
         typer.echo(json.dumps(found) if as_json else _in_words(found))
         raise typer.Exit(int(result.exit_code))
@@ -161,7 +160,7 @@ def services() -> None:
 
     The broker forgets its log when it stops; a run that archived needs a new TIDEMILL_HOME.
     """
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         from cli.services.embedded import Endpoints, run_services
         from cli.services.tansu import SUITABLE
 
@@ -180,7 +179,7 @@ def kafka(
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 9092,
 ) -> None:
     """Run a local Apache Kafka (KRaft, one node, loopback) until Ctrl-C."""
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         from cli.services.kafka import LocalKafka
 
         directory = data or read_settings().home / "kafka"
@@ -201,15 +200,20 @@ def demo(  # noqa: PLR0913 - a command has as many parameters as options
     serve: Annotated[
         bool, typer.Option(help="Keep serving after the replay, until Ctrl-C.")
     ] = False,
+    project: Annotated[
+        Path | None, typer.Option(help="A copy of the example's project file, to be edited.")
+    ] = None,
 ) -> None:
     """Replay New York's flights of 2013 through the whole loop and report what it brought."""
-    with _errors_as_exit_codes():
+    with errors_as_exit_codes():
         from cli.demo.demo import run_demo
-        from cli.demo.options import DemoOptions, parse_months
+        from cli.demo.options import PROJECT_FILE, DemoOptions, parse_months
         from cli.services.foreground import stop_signals
 
         first, last = parse_months(months)
-        options = DemoOptions(first, last, days, step, port, json_file, serve)
+        options = DemoOptions(
+            first, last, days, step, port, json_file, serve, project=project or PROJECT_FILE
+        )
         finished = False
         with stop_signals():
             run_demo(options, read_settings())

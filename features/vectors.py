@@ -10,12 +10,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.columns import entity_keys, field_columns, request_values, write_finite
-from features.plan import EntityPlan, FeaturePlan
+from features.arena import EntityRows, usable
+from features.columns import (
+    distinct_keys,
+    entity_keys,
+    field_columns,
+    joined_blobs,
+    request_values,
+    write_finite,
+)
+from features.plan import EntityPlan, FeaturePlan, SketchFeature
+from features.sketches.state import SketchState
+from features.static_rows import StaticBlock, StaticReader, static_plans, write_static
 from features.store import OnlineStore
 from features.windows import finalise
-from tidemill.declaration import DerivedFeature, RequestFeature
 from tidemill.errors import StoreUnavailable
+from tidemill.feature_kinds import DerivedFeature, RequestFeature
 from tidemill.topics import Names
 
 
@@ -44,6 +54,7 @@ class Assembler:
             for f in features
             if isinstance(f, DerivedFeature)
         ]
+        self._static = static_plans(plan.project)
 
     def columns(self, requests: Sequence[Any]) -> dict[str, NDArray[Any]]:
         """The requests' fields and times as columns."""
@@ -52,16 +63,26 @@ class Assembler:
     def assemble(
         self,
         columns: Mapping[str, NDArray[Any]],
-        rows: Sequence[tuple[NDArray[np.int32], NDArray[np.int64]]],
+        rows: Sequence[EntityRows],
+        static: Sequence[StaticBlock] | None = None,
     ) -> Vectors:
-        """Vectors from, per entity, an arena's words and each request's row (-1: never seen)."""
+        """Vectors from the rows of every entity of the plan.
+
+        `static` are the static rows, missing without it.
+        """
         times = columns["time"]
         matrix = np.full((len(times), len(self.plan.schema.names)), np.nan, dtype=np.float32)
         ages = np.full((len(times), len(self.plan.entities)), np.nan)
-        for entity, (words, slots) in zip(self.plan.entities, rows, strict=True):
-            finalise(words, slots, times, entity.features, matrix)
-            seen = slots >= 0
-            ages[seen, entity.index] = times[seen] - words.view(np.int64)[slots[seen], 0]
+        for entity, own in zip(self.plan.entities, rows, strict=True):
+            finalise(own.words, own.slots, times, entity.features, entity.parameters,
+                     entity.forget_ms, matrix)  # fmt: skip
+            if entity.sketch_features:
+                finalise_sketches(entity, own, times, matrix)
+            seen = own.slots >= 0
+            newest = own.words.view(np.int64)[own.slots[seen], 0]
+            ages[seen, entity.index] = times[seen] - newest
+        if static is not None:
+            write_static(self._static, static, matrix)
         self._complete(columns, matrix)
         return Vectors(matrix, ages)
 
@@ -87,58 +108,78 @@ class VectorReader:
     ) -> None:
         self.assembler = Assembler(plan)
         self._plan, self._names, self._store = plan, names, store
+        self._static = StaticReader(plan.project, names)
         self._deadline_seconds = deadline_ms / 1000
 
     async def read(self, requests: Sequence[Any]) -> Vectors:
         """The requests' vectors; raises StoreUnavailable, at the latest after the deadline."""
         columns = self.assembler.columns(requests)
-        places: dict[str, int] = {}
-        wanted: list[tuple[list[str], NDArray[np.int64]]] = []
+        names: list[str] = []
+        wanted: list[tuple[EntityPlan, slice, NDArray[np.int64]]] = []
         for entity in self._plan.entities:
-            wanted.append(self._wanted(entity, columns, places))
+            keys, slots = distinct_keys(entity_keys(entity, columns))
+            wanted.append((entity, slice(len(names), len(names) + len(keys)), slots))
+            names += self._names.blobs(entity.entity.name, keys)
+        asked = self._static.ask(columns)
+        static_from = len(names)
+        names += self._static.keys(asked)
         try:
             async with asyncio.timeout(self._deadline_seconds):
-                blobs = await self._store.read(list(places))
+                found = await self._store.read(names)
+                static = await self._static.blocks(asked, found[static_from:], self._store)
         except TimeoutError:
             raise StoreUnavailable(f"no answer within {self._deadline_seconds} s") from None
-        found = dict(zip(places, blobs, strict=True))
-        rows = [
-            _rows(entity, [found[key] for key in keys], slots)
-            for entity, (keys, slots) in zip(self._plan.entities, wanted, strict=True)
-        ]
-        return self.assembler.assemble(columns, rows)
+        rows = [entity_rows(entity, found[own], slots) for entity, own, slots in wanted]
+        return self.assembler.assemble(columns, rows, static)
 
     def without_store(self, requests: Sequence[Any]) -> Vectors:
         """The vectors when the store is gone: request features alone."""
         return self.assembler.without_windows(self.assembler.columns(requests))
 
-    def _wanted(
-        self, entity: EntityPlan, columns: Mapping[str, NDArray[Any]], places: dict[str, int]
-    ) -> tuple[list[str], NDArray[np.int64]]:
-        """One entity's distinct store keys and, per request, which is its own (-1: none)."""
-        distinct: dict[str, int] = {}
-        keys = entity_keys(entity, columns)
-        slots = np.full(len(keys), -1, dtype=np.int64)
-        for i, key in enumerate(keys):
-            if key is not None:
-                slots[i] = distinct.setdefault(key, len(distinct))
-        partition_of, name = self._names.entity_partition, entity.entity.name
-        stored = [self._names.blob(partition_of(key), name, key) for key in distinct]
-        for key in stored:
-            places.setdefault(key, len(places))
-        return stored, slots
+
+def finalise_sketches(
+    entity: EntityPlan,
+    rows: EntityRows,
+    times: NDArray[np.int64],
+    matrix: NDArray[np.float32],
+) -> None:
+    """Write what is read from sketches; of nothing distinct is 0, all else missing."""
+    longs = rows.words.view(np.int64)
+    for i, (slot, time) in enumerate(zip(rows.slots.tolist(), times.tolist(), strict=True)):
+        state = rows.sketches.get(slot)
+        for feature in entity.sketch_features:
+            silent = state and 0 < entity.forget_ms < time - int(longs[slot, feature.group // 2])
+            values = _sketched(None if silent else state, feature, time)
+            matrix[i, feature.output : feature.output + len(values)] = values
 
 
-def _rows(
+def _sketched(state: SketchState | None, feature: SketchFeature, time: int) -> list[float]:
+    ring, length, number = feature.ring, feature.length_ms, feature.number
+    if feature.kind == "distinct":
+        return [state.distinct(ring, time, length) if state else 0.0]
+    if feature.kind == "quantiles":
+        return state.quantiles(ring, time, length, [number / 100]) if state else [np.nan]
+    return state.top(ring, time, length, number) if state else [np.nan] * number
+
+
+def entity_rows(
     entity: EntityPlan, blobs: Sequence[bytes | None], slots: NDArray[np.int64]
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Blobs as one arena; requests whose blob is missing or of another layout get row -1."""
-    empty = bytes(entity.bytes)
-    layout = entity.layout.to_bytes(4, "little")
-    good = [b is not None and len(b) == entity.bytes and b[8:12] == layout for b in blobs]
-    parts = [blob if ok and blob else empty for blob, ok in zip(blobs, good, strict=True)]
+) -> EntityRows:
+    """Blobs as rows; requests whose blob is missing or of another layout get slot -1."""
+    size, empty = entity.bytes, bytes(entity.bytes)
+    if not entity.sketch_rings and (whole := joined_blobs(blobs, size)):
+        words = np.frombuffer(whole, np.int32).reshape(-1, entity.words)
+        if (words.view(np.uint32)[:, 2] == entity.layout).all():
+            return EntityRows(words, slots)
+    good = [blob is not None and usable(entity, blob) for blob in blobs]
+    parts = [blob[:size] if ok and blob else empty for blob, ok in zip(blobs, good, strict=True)]
     words = np.frombuffer(b"".join(parts) or empty, np.int32).reshape(-1, entity.words)
     if not all(good):
-        usable = np.array([*good, False])
-        slots = np.where(usable[slots], slots, -1)
-    return words, slots
+        known = np.array([*good, False])
+        slots = np.where(known[slots], slots, -1)
+    sketches = {
+        slot: SketchState.decode(entity.sketch_rings, blob[size:])
+        for slot, blob in enumerate(blobs)
+        if entity.sketch_rings and blob is not None and good[slot]
+    }
+    return EntityRows(words, slots, sketches)

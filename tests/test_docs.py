@@ -12,7 +12,12 @@ OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
 
 def test_every_command_is_documented() -> None:
     """A command that the operations page does not name cannot be found."""
-    commands = [command.name or command.callback.__name__ for command in app.registered_commands]
+    groups = {"": app} | {f"{g.name} ": g.typer_instance for g in app.registered_groups}
+    commands = [
+        group + (command.name or command.callback.__name__)
+        for group, commands in groups.items()
+        for command in commands.registered_commands
+    ]
     assert [] == [name for name in commands if f"`tidemill {name}" not in OPERATIONS]
 
 

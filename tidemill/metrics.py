@@ -38,6 +38,9 @@ _ALL = (
     Metric("tidemill_archived_records_total", "counter", "Records archived", ("topic",)),
     Metric("tidemill_batch_seconds", "histogram", "Time of one micro-batch", ("step",)),
     Metric("tidemill_consumer_lag_records", "gauge", "Records not yet processed", ("step",)),
+    Metric("tidemill_paused", "gauge", "1 while a step waits for store or broker", ("step",)),
+    Metric("tidemill_skew_rate", "gauge", "Share of vectors that the raw log does not give"),
+    Metric("tidemill_skew_vectors", "gauge", "Vectors of the newest look by result", ("result",)),
     Metric("tidemill_auc", "gauge", "AUC over the newest examples", ("role",)),
     Metric("tidemill_log_loss", "gauge", "Log-loss over the newest examples", ("role",)),
 )

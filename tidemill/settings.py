@@ -22,6 +22,8 @@ class Settings(BaseSettings):
     """Bootstrap servers, host:port[,host:port]; none means embedded services."""
     redis: pydantic.RedisDsn | None = pydantic.Field(default=None, repr=False)
     """URL of Redis or Valkey, redis://host:port/db."""
+    redis_cluster: bool = False
+    """The server at that URL belongs to a Redis Cluster: find and use its other nodes too."""
     home: Path = Path(".tidemill")
     """Where releases, the archive and embedded services keep their data."""
     partitions: int = pydantic.Field(default=4, ge=1, le=1024)
@@ -30,7 +32,7 @@ class Settings(BaseSettings):
     """How long the broker may hold a fetch that finds nothing."""
     session_timeout_ms: int = pydantic.Field(default=6_000, ge=1_000, le=300_000)
     """A worker that is silent this long loses its partitions."""
-    batch_records: int = pydantic.Field(default=5_000, ge=1, le=100_000)
+    batch_records: int = pydantic.Field(default=20_000, ge=1, le=100_000)
     """The most records in one micro-batch."""
     snapshot_interval_ms: int = pydantic.Field(default=250, ge=20, le=3_600_000)
     """The shortest time between two snapshots of a learner."""
@@ -44,6 +46,8 @@ class Settings(BaseSettings):
     """How far ahead of the worker's clock an event's time may be."""
     dead_letter_limit: int = pydantic.Field(default=10_000, ge=1)
     """Dead letters in one micro-batch window that stop the consumer."""
+    cache_bytes: int = pydantic.Field(default=512 * 1024 * 1024, ge=1024 * 1024)
+    """What the entities' state may take of a worker's memory; the rest stays in the store."""
     prediction_queue: int = pydantic.Field(default=20_000, ge=1)
     """Predictions that may wait for the broker before scoring answers 503."""
     body_limit_bytes: int = pydantic.Field(default=1_048_576, ge=1_024)

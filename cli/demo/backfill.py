@@ -10,11 +10,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from cli.demo.history import History
+from cli.demo.messages import event_records, request_bodies
 from cli.demo.timeline import Range, rows, steps
 from features.archive import ARCHIVE_SCHEMAS, BACKFILL, ArchiveWriter
+from features.definitions import write_definition
 from features.plan import FeaturePlan
 from features.replay import Replayer
-from tidemill.topics import EXAMPLES, Names
+from tidemill.topics import EVENTS, EXAMPLES, Names
 
 
 class Backfill:
@@ -27,6 +29,7 @@ class Backfill:
         begin = start_ms - (start_ms - first) // step_ms * step_ms - step_ms
         self._span = Range(begin, start_ms, step_ms)
         self.replayer = Replayer(plan)
+        self._applied: dict[str, int] = {}  # rows of each kind
 
     def run(self) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """The requests' row numbers (rows,) and their vectors (rows, features)."""
@@ -39,6 +42,7 @@ class Backfill:
             for name, some in step.events.items():
                 if some.stop > some.start:
                     self.replayer.apply(name, rows(self._history.events[name], some))
+                self._applied[name] = some.stop
             if step.requests.stop > step.requests.start:
                 found = self.replayer.vectors(rows(self._history.requests, step.requests))
                 vectors[step.requests] = found
@@ -50,16 +54,40 @@ class Backfill:
             yield names.blob(names.entity_partition(key), entity, key), blob
 
     def archive(self, home: Path, chosen: NDArray[np.int64], vectors: NDArray[np.float32]) -> int:
-        """Write the examples whose label was known at the start; returns how many there are."""
+        """Write the events that were applied, and the examples whose label was known at the start.
+
+        Returns how many examples there are.
+        """
         labels = self._history.labels
         place = {key: at for at, key in enumerate(labels["key"].tolist())}
         keys = self._history.requests["flight"][chosen]
         said = np.array([place[key] for key in keys.tolist()], dtype=np.int64)
         known = np.flatnonzero(labels["time"][said] < self._start_ms)
         table = self._table(chosen[known], vectors[known], said[known])
-        writer = ArchiveWriter(home, self._plan.project.name, EXAMPLES, BACKFILL)
-        writer.write(table, writer.next_offset + table.num_rows)
+        for topic, rows_of in ((EXAMPLES, table), (EVENTS, self._events())):
+            writer = ArchiveWriter(home, self._plan.project.name, topic, BACKFILL)
+            writer.write(rows_of, writer.next_offset + rows_of.num_rows)
+        write_definition(home, self._plan, self._start_ms)
         return int(table.num_rows)
+
+    def _events(self) -> pa.Table:
+        """What was applied, in the order of event time, as if it had been known at its own time."""
+        tables = []
+        for event in self._plan.project.events:
+            if not self._applied.get(event.name):
+                continue
+            some = rows(self._history.events[event.name], slice(self._applied[event.name]))
+            records, count = event_records(event, some), len(some["time"])
+            nowhere = np.full(count, -1)
+            columns = {
+                "time": some["time"], "event": [event.name] * count, "id": [None] * count,
+                "key": [key.decode() for key, _ in records if key is not None],
+                "body": [body for _, body in records],
+                "partition": nowhere, "offset": nowhere, "known_ms": some["time"],
+            }  # fmt: skip
+            tables.append(pa.table(columns, schema=ARCHIVE_SCHEMAS[EVENTS]))
+        empty = ARCHIVE_SCHEMAS[EVENTS].empty_table()
+        return pa.concat_tables([empty, *tables]).sort_by("time")
 
     def _table(
         self, chosen: NDArray[np.int64], vectors: NDArray[np.float32], said: NDArray[np.int64]
@@ -76,9 +104,16 @@ class Backfill:
             "score": nothing, "baseline": nothing,
             "release": [""] * count, "snapshot": unknown, "partition": unknown, "offset": unknown,
             "prediction_id": [""] * count, "join_partition": unknown, "sequence": unknown,
+            "known_ms": history.labels["time"][said],
+            "scored_ms": history.requests["time"][chosen],
+            "request": self._bodies(chosen),
         }  # fmt: skip
         schema = ARCHIVE_SCHEMAS[EXAMPLES]
         return pa.table(
             [pa.array(columns[field.name], type=field.type, from_pandas=False) for field in schema],
             schema=schema,
         )
+
+    def _bodies(self, chosen: NDArray[np.int64]) -> list[bytes]:
+        names = [field.name for field in self._plan.project.request.columns]
+        return request_bodies(names, rows(self._history.requests, chosen))

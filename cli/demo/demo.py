@@ -31,14 +31,13 @@ from cli.services.ports import require_free
 from cli.services.tansu import SUITABLE
 from cli.wiring import connect, connect_producer
 from features.archive import read_examples
-from features.freshness import applied_offsets
 from features.plan import FeaturePlan, compile_plan
+from features.state_book import StateBook
 from tidemill.errors import ServiceError, SettingsError
 from tidemill.loading import load_project
 from tidemill.settings import Settings
 from tidemill.topics import Names
 
-PROJECT_FILE = Path(__file__).resolve().parents[2] / "examples" / "flights" / "project.py"
 # One worker on one machine gains nothing from more, and the embedded broker slows down with each.
 HOST = "127.0.0.1"
 DRAIN_SECONDS, ARCHIVE_SECONDS, STATUS_SECONDS = 60.0, 15.0, 1.0
@@ -62,7 +61,8 @@ class _Run:
 
     def command(self, name: str, *arguments: str) -> Child:
         """A tidemill command on the demo's project, not started."""
-        return child(name, command(name, str(PROJECT_FILE), *arguments), self.env, self.home)
+        file = str(self.options.project.resolve())
+        return child(name, command(name, file, *arguments), self.env, self.home)
 
 
 def run_demo(
@@ -88,7 +88,7 @@ def run_demo(
             services = embedded_services(home, kafka=settings.kafka, redis=redis)
             endpoints = stack.enter_context(services)
         found = _settings(settings, endpoints, home)
-        plan = compile_plan(load_project(PROJECT_FILE))
+        plan = compile_plan(load_project(options.project))
         return _run(_Run(options, found, environment(found), plan, history, progress, view))
 
 
@@ -103,6 +103,7 @@ def _empty(home: Path) -> None:
 
 def _check_options(options: DemoOptions) -> None:
     """Say now what would otherwise fail minutes later."""
+    load_project(options.project)
     require_free("the api", options.port)
     if options.json_file is not None and not options.json_file.resolve().parent.is_dir():
         raise SettingsError(
@@ -162,12 +163,10 @@ async def _load(run: _Run) -> None:
     chosen, vectors = backfill.run()
     count = backfill.archive(run.home, chosen, vectors)
     async with connect(run.plan.project, run.settings) as clients:
-        applied = await applied_offsets(clients.store, clients.names)
-        if any(applied.values()):
+        if found := await StateBook(clients.store, clients.names).states():
             name, allowed = run.plan.project.name, "services that hold nothing of this project"
-            raise ServiceError(
-                f"{name}: found events applied before: {applied}; allowed: {allowed}"
-            )
+            states = ", ".join(sorted(found))
+            raise ServiceError(f"{name}: found feature states {states}; allowed: {allowed}")
         await clients.store.write(list(backfill.blobs(clients.names)))
     run.view.say(f"  {count:,} examples")
 
@@ -301,6 +300,9 @@ def _archived(run: _Run) -> int:
 def _serve(run: _Run, children: Mapping[str, Child]) -> None:
     """Keep everything running until Ctrl-C."""
     run.view.say(f"serving on http://{HOST}:{run.options.port}; Ctrl-C ends")
+    run.view.say("  to work on it from another terminal:")
+    for name in ("KAFKA", "REDIS", "HOME", "PARTITIONS", "FETCH_WAIT_MS"):
+        run.view.say(f"  export TIDEMILL_{name}={run.env[f'TIDEMILL_{name}']}")
     try:
         while True:
             for each in children.values():

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from cli.demo.history import Columns
-from tidemill.declaration import Event
+from tidemill.sources import Event
 
 _encode = msgspec.json.Encoder().encode
 

@@ -10,6 +10,7 @@ from cli.demo.timeline import Range
 from tidemill.durations import DAY_MS, MINUTE_MS
 from tidemill.errors import SettingsError
 
+PROJECT_FILE = Path(__file__).resolve().parents[2] / "examples" / "flights" / "project.py"
 _EPOCH = date(1970, 1, 1)
 
 
@@ -19,6 +20,7 @@ class DemoOptions:
 
     `days` cuts the range short; `retry` repeats a failed request until it is answered (for runs
     where processes are killed on purpose; else a failed request is counted, never repeated).
+    `project` is the project file that worker and api run: the example's, or a copy to be edited.
     """
 
     first_month: int = 5
@@ -29,6 +31,7 @@ class DemoOptions:
     json_file: Path | None = None
     serve: bool = False
     retry: bool = False
+    project: Path = PROJECT_FILE
     lanes: int = 48
     throttled_per_second: float = 60.0
 

@@ -15,12 +15,13 @@ from rich.table import Table
 
 from batch.baselines import score_release, static_baseline
 from batch.dataset import Dataset, extract
+from batch.training_set import TrainingSet
 from cli.demo.progress import Progress
 from features.archive import read_archive
+from features.plan import compile_plan
 from learners.quality import auc, log_loss
 from tidemill.declaration import Project
 from tidemill.registry import Registry
-from tidemill.schema import schema_of
 from tidemill.topics import PREDICTIONS
 
 ROLES = ("static", "release", "service")
@@ -85,7 +86,7 @@ def _versions(project: Project, home: Path) -> dict[str, int]:
 
 def _quality(project: Project, home: Path) -> dict[str, dict[str, Any]]:
     """AUC and log-loss of every role, over all live examples and per month."""
-    data = extract(home, project.name, schema_of(project)).data
+    data = extract(TrainingSet(home, compile_plan(project))).data
     live = data.take(data.live)
     scores = {
         "static": static_baseline(project, data.take(~data.live), live.vectors),
