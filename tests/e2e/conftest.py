@@ -12,12 +12,13 @@ import lightgbm
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
-from redis.asyncio import Redis
 
 sys.path.insert(0, str(Path(__file__).parent))  # the test tree has no packages
 
+from crash_lanes import Lane, open_lanes
 from ledger import PLAN, PROJECT, Ledger
 from processes import Service, make_service
+from redis.asyncio import Redis, RedisCluster
 from traffic import Traffic
 
 from cli.services.embedded import Endpoints, embedded_services
@@ -29,6 +30,7 @@ from tidemill.registry import Manifest, Registry
 FAST_SESSION = {"TIDEMILL_SESSION_TIMEOUT_MS": "2000"}
 MakeService = Callable[..., Service]
 Meet = Callable[..., Awaitable[tuple[Ledger, Traffic]]]
+Lanes = Callable[[int], Awaitable[list[Lane]]]
 Start = Callable[..., Awaitable[tuple[Service, Ledger, Traffic]]]
 
 
@@ -112,12 +114,37 @@ async def opened() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
+@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
+def broker(request: pytest.FixtureRequest) -> str:
+    """Both brokers in turn."""
+    return str(request.param)
+
+
+@pytest.fixture
+def endpoints(broker: str, request: pytest.FixtureRequest) -> Endpoints:
+    """The broker and a store."""
+    found: Endpoints = request.getfixturevalue("embedded" if broker == "embedded" else "on_kafka")
+    return found
+
+
+@pytest.fixture
+async def lanes(broker: str, endpoints: Endpoints, tmp_path: Path) -> AsyncIterator[Lanes]:
+    """`await lanes(count)`: so many projects to crash."""
+    async with AsyncExitStack() as stack:
+
+        async def open_them(count: int) -> list[Lane]:
+            return await open_lanes(stack, tmp_path / "workers", broker, endpoints, count)
+
+        yield open_them
+
+
 @pytest.fixture
 def meet(opened: AsyncExitStack) -> Meet:
     """`await meet(service, seed)`: the books of a service, and a client; its topics must exist."""
 
     async def books_and_traffic(service: Service, seed: int = 1) -> tuple[Ledger, Traffic]:
-        store = Redis.from_url(service.redis)
+        cluster = service.worker.environment.get("TIDEMILL_REDIS_CLUSTER") == "true"
+        store = (RedisCluster if cluster else Redis).from_url(service.redis)
         opened.push_async_callback(store.aclose)
         producer = AIOKafkaProducer(bootstrap_servers=service.kafka, acks="all")
         await producer.start()

@@ -16,6 +16,7 @@ from features.archive import read_archive
 from features.columns import field_columns
 from features.decoding import EventDecoder
 from features.plan import compile_plan
+from features.redis_store import RedisStore
 from features.replay import Replayer
 from learners.snapshot import Snapshot
 from tidemill.clock import SystemClock
@@ -27,13 +28,15 @@ from tidemill.wire import Example, decode
 PARTITIONS = 4
 PROJECT = load_project(PROJECT_FILE)
 PLAN = compile_plan(PROJECT)
-NAMES = Names(PROJECT.name, PARTITIONS)
+NAMES = Names(PROJECT.name, PARTITIONS, PLAN.state, PLAN.schema.hash)
 Log = dict[int, list[ConsumerRecord]]
 
 
-async def read_log(kafka: str, kind: str, at_least: dict[int, int] | None = None) -> Log:
+async def read_log(
+    kafka: str, kind: str, at_least: dict[int, int] | None = None, names: Names = NAMES
+) -> Log:
     """Every record of a topic by partition; waits for the offsets in `at_least`."""
-    places = [TopicPartition(NAMES.topic(kind), p) for p in range(NAMES.partitions_of(kind))]
+    places = [TopicPartition(names.topic(kind), p) for p in range(names.partitions_of(kind))]
     consumer = AIOKafkaConsumer(
         bootstrap_servers=kafka, enable_auto_commit=False, auto_offset_reset="earliest"
     )
@@ -139,7 +142,7 @@ class Ledger:
             NAMES.blob(NAMES.entity_partition(key), entity, key): blob
             for entity, key, blob in replay(good).blobs()
         }
-        stored = dict(zip(blobs, await self.store.mget(list(blobs)), strict=True))
+        stored = dict(zip(blobs, await RedisStore(self.store).read(list(blobs)), strict=True))
         assert blobs, "no events were replayed"
         return [key for key, blob in blobs.items() if stored[key] != blob]
 

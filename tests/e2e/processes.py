@@ -142,13 +142,15 @@ def environment(home: Path, kafka: str, redis: str, **more: str) -> dict[str, st
     return inherited | {"PYTHONPATH": str(ROOT)} | own | more
 
 
-def make_service(home: Path, kafka: str, redis: str, **more: str) -> Service:
+def make_service(
+    home: Path, kafka: str, redis: str, project_file: Path = PROJECT_FILE, **more: str
+) -> Service:
     """A service that has not been started."""
     port, told = free_port(), environment(home, kafka, redis, **more)
     logs = home / "logs"
     logs.mkdir(parents=True, exist_ok=True)
-    worker = Command("worker", (str(PROJECT_FILE),), told, logs)
-    api = Command("api", (str(PROJECT_FILE), "--port", str(port)), told, logs)
+    worker = Command("worker", (str(project_file),), told, logs)
+    api = Command("api", (str(project_file), "--port", str(port)), told, logs)
     client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=15)
     return Service(home, kafka, redis, worker, api, client)
 
