@@ -14,7 +14,7 @@ from cli.demo.history import data_folder, read_history
 from cli.demo.timeline import Range, rows, steps
 from features.plan import compile_plan
 from features.replay import Replayer
-from tidemill.declaration import DerivedFeature, RequestFeature, Window
+from tidemill.feature_kinds import DerivedFeature, RequestFeature, Window
 from tidemill.loading import load_project
 
 PROJECT = Path(__file__).resolve().parents[2] / "examples" / "flights" / "project.py"

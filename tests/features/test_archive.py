@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from features import archive
@@ -29,7 +30,8 @@ MAY_1_MS = 1_367_366_400_000
 def prediction(offset: int, time: int) -> Prediction:
     """A prediction whose id is its offset."""
     vector = b"\0" * 8
-    return Prediction(f"p{offset}", f"k{offset}", time, vector, "abc", 0.5, 0.4, "r0001", 2, time)
+    version = ("r0001", 2, time, b"{}")
+    return Prediction(f"p{offset}", f"k{offset}", time, vector, "abc", 0.5, 0.4, *version)
 
 
 def rows(offsets: range, time: int = MAY_1_MS) -> pa.Table:
@@ -38,7 +40,7 @@ def rows(offsets: range, time: int = MAY_1_MS) -> pa.Table:
         Example(prediction(o, time + o * HOUR_MS), o % 2, time + o * HOUR_MS + 5, 0, 0, o)
         for o in offsets
     ]
-    return examples_table(examples, 0, offsets)
+    return examples_table(examples, 0, offsets, [0] * len(offsets))
 
 
 def archived(home: Path) -> list[int]:
@@ -179,11 +181,13 @@ def test_partitions_are_written_apart(tmp_path: Path) -> None:
 def test_projects_and_topics_are_apart(tmp_path: Path) -> None:
     """Another project's or topic's records are not read."""
     ArchiveWriter(tmp_path, "q", EXAMPLES, 0).write(rows(range(5)), 5)
-    table = predictions_table([prediction(o, MAY_1_MS) for o in range(3)], 2, range(3))
+    predictions = [prediction(o, MAY_1_MS) for o in range(3)]
+    table = predictions_table(predictions, 2, range(3), [7, 8, 9])
     ArchiveWriter(tmp_path, "p", PREDICTIONS, 2).write(table, 3)
     assert [] == archived(tmp_path)
     assert table == read_archive(tmp_path, "p", PREDICTIONS)
     assert [2, 2, 2] == table["partition"].to_pylist()
+    assert [7, 8, 9] == table["known_ms"].to_pylist()
 
 
 def test_events_are_kept_as_they_came(tmp_path: Path) -> None:
@@ -196,6 +200,7 @@ def test_events_are_kept_as_they_came(tmp_path: Path) -> None:
         "body": [b'{"event": "departure"}', b"{}"],
         "partition": [3, 3],
         "offset": [8, 9],
+        "known_ms": [MAY_1_MS, MAY_1_MS + 1],
     }
     table = pa.table(columns, schema=ARCHIVE_SCHEMAS[EVENTS])
     ArchiveWriter(tmp_path, "p", EVENTS, 3).write(table, 10)
@@ -216,9 +221,26 @@ def test_a_table_of_another_kind_is_refused(tmp_path: Path) -> None:
 def test_an_example_keeps_where_it_was_joined() -> None:
     """The topic's offset and the join's partition and sequence are apart, beside the prediction."""
     example = Example(prediction(7, MAY_1_MS), 1, MAY_1_MS + 5, 9, 3, 41)
-    (row,) = examples_table([example], 0, [12]).to_pylist()
+    (row,) = examples_table([example], 0, [12], [MAY_1_MS + 6]).to_pylist()
     origin = {"partition": 0, "offset": 12, "join_partition": 3, "sequence": 41}
     assert origin.items() <= row.items()
     assert ("p7", "k7", 1, MAY_1_MS + 5) == (
         row["prediction_id"], row["key"], row["label"], row["label_time"]
     )  # fmt: skip
+    assert (MAY_1_MS + 6, MAY_1_MS, b"{}") == (
+        row["known_ms"], row["scored_ms"], row["request"]
+    )  # fmt: skip
+
+
+def test_an_archive_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    """Columns that its files do not have yet are null, and new files stand beside them."""
+    writer = ArchiveWriter(tmp_path, "p", EXAMPLES, 0)
+    writer.write(rows(range(3)), 3)
+    (path,) = tmp_path.rglob("*.parquet")
+    added = ["known_ms", "scored_ms", "request"]
+    pq.write_table(pq.ParquetFile(path).read().drop_columns(added), path)
+    writer.write(rows(range(3, 5)), 5)
+    found = read_examples(tmp_path, "p")
+    assert ARCHIVE_SCHEMAS[EXAMPLES] == found.schema
+    assert [None, None, None, 0, 0] == found["known_ms"].to_pylist()
+    assert [None, None, None, b"{}", b"{}"] == found["request"].to_pylist()
