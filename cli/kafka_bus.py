@@ -14,6 +14,7 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError
 from aiokafka.partitioner import murmur2
 
+from cli.record_batches import take_whole_batches
 from tidemill.bus import Assigned, Message, Revoked
 from tidemill.errors import BusUnavailable, LogLost
 from tidemill.topics import ALL, EVENTS, LABELS, MODELS, Names
@@ -128,7 +129,7 @@ class KafkaConsumer:
         assert self._client is not None
         if self._lost is not None:
             raise self._lost
-        _leave_records_plain(self._client)
+        take_whole_batches(self._client)
         try:
             polled = await self._client.getmany(timeout_ms=wait_ms, max_records=limit)
         except KafkaError as error:
@@ -201,23 +202,6 @@ class KafkaConsumer:
         """Leave the group."""
         if self._client is not None:
             await self._client.stop()
-
-
-def _leave_records_plain(client: Any) -> None:
-    """Let the client return what it has fetched as it was decoded.
-
-    Its own ConsumerRecord, made in Python for each record, repeats topic and partition and costs as
-    much as decoding the event does. Records it fetches later than this are ConsumerRecords: both
-    are a `Message`.
-    """
-    for fetched in client._fetcher._records.values():
-        records = getattr(fetched, "_partition_records", None)
-        if records is not None:
-            records._consumer_record = _itself
-
-
-def _itself(place: aiokafka.TopicPartition, record: Any) -> Any:
-    return record
 
 
 async def ensure_topics(broker: str, names: Names) -> None:

@@ -55,10 +55,11 @@ def joined_keys(names: Sequence[str], columns: Columns) -> list[str | None]:
 
 def distinct_keys(keys: Sequence[str | None]) -> tuple[list[str], NDArray[np.int64]]:
     """The distinct keys, and of every row which of them it has, -1 where it has none."""
+    distinct = set(keys)
+    if len(distinct) == len(keys) and None not in distinct:
+        return cast(list[str], list(keys)), np.arange(len(keys))
     places: dict[str | None, int] = dict.fromkeys(keys, -1)
     found = [key for key in places if key is not None]
-    if len(found) == len(keys):
-        return found, np.arange(len(keys))
     places.update(zip(found, range(len(found)), strict=True))
     return found, np.fromiter(map(places.__getitem__, keys), np.int64, len(keys))
 

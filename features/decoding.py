@@ -98,7 +98,13 @@ def _struct(
     required = [(f.name, _annotation(f)) for f in fields if not f.optional]
     optional = [(f.name, _annotation(f), None) for f in fields if f.optional]
     return msgspec.defstruct(
-        name, [*required, *extra, *optional], forbid_unknown_fields=strict, kw_only=True, **options
+        # Scalars only: never part of a cycle.
+        name,
+        [*required, *extra, *optional],
+        forbid_unknown_fields=strict,
+        kw_only=True,
+        gc=False,
+        **options,
     )
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from itertools import chain, groupby
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import redis.asyncio
 import redis.exceptions
 
+from features.redis_client import KeptConnections
 from features.store import Commit
 from tidemill.errors import FencedError, StoreUnavailable
 
@@ -34,6 +34,34 @@ class _Script:
         self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
 
 
+class _Asking:
+    """Whatever the client raises, in the words of the port; a generator would cost each read more.
+
+    `pool`: whose idle connections are dropped with one that failed.
+    """
+
+    __slots__ = ("_pool", "_what")
+
+    def __init__(self, what: str, pool: Any) -> None:
+        self._what, self._pool = what, pool
+
+    async def __aenter__(self) -> None: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
+        if isinstance(error, redis.exceptions.MovedError):
+            raise StoreUnavailable(
+                f"{self._what}: the server belongs to a cluster ({error}): "
+                "set TIDEMILL_REDIS_CLUSTER=true"
+            ) from error
+        if isinstance(error, _UNAVAILABLE):
+            if isinstance(error, redis.exceptions.ConnectionError) and self._pool:
+                # The idle connections are as dead, and each would fail one more call.
+                await self._pool.disconnect(inuse_connections=False)
+            raise StoreUnavailable(f"{self._what}: {error}") from error
+
+
 class RedisStore:
     """`OnlineStore` on one client (see `redis_client`), which must not decode responses.
 
@@ -44,6 +72,7 @@ class RedisStore:
     def __init__(self, client: redis.asyncio.Redis | redis.asyncio.RedisCluster) -> None:
         self._client: Any = client
         self._cluster = isinstance(client, redis.asyncio.RedisCluster)
+        self._kept = None if self._cluster else KeptConnections(client)
         blobs, fence = (_lua(name) for name in ("blobs", "fence"))
         self._claim_script = _Script(_CLAIM)
         self._commit_script = _Script(blobs + fence)
@@ -54,8 +83,8 @@ class RedisStore:
         if not keys:
             return []
         async with self._asking(f"reading {len(keys)} keys"):
-            if not self._cluster:
-                return list(await self._client.execute_command("MGET", *keys))
+            if self._kept:
+                return list(await self._kept.ask("MGET", *keys))
             groups = _by_tag(keys)
             answers = await _all(
                 self._send(tag, "MGET", *(keys[place] for place in places))
@@ -144,21 +173,8 @@ class RedisStore:
         node = self._client.get_node_from_key(key)
         return await self._client.execute_command(*command, target_nodes=node)
 
-    @asynccontextmanager
-    async def _asking(self, what: str) -> AsyncIterator[None]:
-        """Whatever the client raises, in the words of the port."""
-        try:
-            yield
-        except redis.exceptions.MovedError as error:
-            raise StoreUnavailable(
-                f"{what}: the server belongs to a cluster ({error}): "
-                "set TIDEMILL_REDIS_CLUSTER=true"
-            ) from error
-        except _UNAVAILABLE as error:
-            if isinstance(error, redis.exceptions.ConnectionError) and not self._cluster:
-                # The idle connections are as dead, and each would fail one more call.
-                await self._client.connection_pool.disconnect(inuse_connections=False)
-            raise StoreUnavailable(f"{what}: {error}") from error
+    def _asking(self, what: str) -> _Asking:
+        return _Asking(what, None if self._cluster else self._client.connection_pool)
 
 
 def _lua(name: str) -> str:

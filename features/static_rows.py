@@ -23,6 +23,7 @@ from tidemill.topics import Names
 
 _HEADER = struct.Struct("<III")
 _HEADER_WORDS = _HEADER.size // 4
+_NO_ROW = np.array([-1])
 
 StaticBlock = tuple[NDArray[np.float32], NDArray[np.int64]]
 """Rows, float32 (rows, floats), and each request's row, int64 (requests,), -1 for none."""
@@ -154,7 +155,7 @@ class StaticReader:
                 blobs = await store.read(self._stored(table.plan, version, table.keys))
             values, rows = table.plan.decode(version, blobs or [None] * len(table.keys))
             # The row appended last is the one of requests without the entity's key (slot -1).
-            blocks.append((values, np.append(rows, -1)[table.slots]))
+            blocks.append((values, np.concatenate((rows, _NO_ROW))[table.slots]))
         return blocks
 
     async def read(self, store: OnlineStore, columns: Columns) -> list[StaticBlock]:

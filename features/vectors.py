@@ -71,8 +71,7 @@ class Assembler:
         `static` are the static rows, missing without it.
         """
         times = columns["time"]
-        matrix = np.full((len(times), len(self.plan.schema.names)), np.nan, dtype=np.float32)
-        ages = np.full((len(times), len(self.plan.entities)), np.nan)
+        matrix, ages = self._missing(len(times))
         for entity, own in zip(self.plan.entities, rows, strict=True):
             finalise(own.words, own.slots, times, entity.features, entity.parameters,
                      entity.forget_ms, matrix)  # fmt: skip
@@ -88,10 +87,17 @@ class Assembler:
 
     def without_windows(self, columns: Mapping[str, NDArray[Any]]) -> Vectors:
         """Vectors with the request features alone; every window is missing."""
-        rows = len(columns["time"])
-        matrix = np.full((rows, len(self.plan.schema.names)), np.nan, dtype=np.float32)
+        matrix, ages = self._missing(len(columns["time"]))
         self._complete(columns, matrix)
-        return Vectors(matrix, np.full((rows, len(self.plan.entities)), np.nan))
+        return Vectors(matrix, ages)
+
+    def _missing(self, rows: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
+        """A matrix and ages in which nothing is known yet."""
+        matrix = np.empty((rows, len(self.plan.schema.names)), dtype=np.float32)
+        ages = np.empty((rows, len(self.plan.entities)))
+        matrix.fill(np.nan)
+        ages.fill(np.nan)
+        return matrix, ages
 
     def _complete(self, columns: Mapping[str, NDArray[Any]], matrix: NDArray[np.float32]) -> None:
         request_values(self._request, columns, matrix)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from features.archive import ARCHIVE_SCHEMAS, ArchiveWriter, examples_table, pre
 from features.decoding import Time, check_time, decode_together, milliseconds
 from features.definitions import write_definition
 from streams.context import Context
-from streams.step import Records
+from streams.step import Records, Reopen
 from tidemill.bus import Message
 from tidemill.errors import FencedError, InputError, StoreUnavailable
 from tidemill.topics import EVENTS, EXAMPLES, PREDICTIONS
@@ -24,8 +25,8 @@ from tidemill.wire import Example, Prediction, decode
 LATEST_MS = 253_402_300_799_999  # the end of the year 9999: no date comes after it
 
 
-class _Envelope(msgspec.Struct):
-    """What every event has, whatever its kind."""
+class _Envelope(msgspec.Struct, gc=False):
+    """What every event has, whatever its kind; holds nothing that could be part of a cycle."""
 
     event: str
     time: Time
@@ -107,10 +108,11 @@ class Archive:
                 await self._flush(kind, partition, buffer)
 
     async def close(self) -> None:
-        """Write everything."""
+        """Write everything that is still ours."""
         for (kind, partition), buffer in self._buffers.items():
             if buffer.messages:
-                await self._flush(kind, partition, buffer)
+                with suppress(Reopen):
+                    await self._flush(kind, partition, buffer)
 
     async def _flush(self, kind: str, partition: int, buffer: _Buffer) -> None:
         messages, buffer.messages = buffer.messages, []
@@ -118,9 +120,9 @@ class Archive:
             await asyncio.to_thread(_write, kind, partition, messages, buffer.writer)
         except OSError as error:  # a full disk, a folder that went away
             raise StoreUnavailable(f"archive: {error}") from error
-        except FencedError:
+        except FencedError as error:  # of this partition only: the others are still ours
             self._lost.add(partition)
-            raise
+            raise Reopen(self.name, partition) from error
         self._measurements.count("tidemill_archived_records_total", len(messages), topic=kind)
 
     def _write_definition(self) -> None:

@@ -285,6 +285,40 @@ async def test_a_large_micro_batch_is_one_commit(store: OnlineStore) -> None:
     )
 
 
+async def test_a_server_that_sets_no_many_expiring_blobs_sets_one_after_the_other(
+    valkey: EmbeddedValkey,
+) -> None:
+    """An older server, or one that does not allow the command, keeps the same."""
+    client = redis_client(valkey.url)
+    await client.flushall()
+    await client.execute_command("ACL SETUSER", "default", "-msetex")
+    try:
+        store = RedisStore(client)
+        await store.claim(FENCE)
+        blobs = [(NAMES.blob(0, "card", f"k{i}"), b"%d" % i) for i in range(300)]
+        await store.commit(step(1, blobs=blobs, expires_ms=[60_000] * 300))
+    finally:
+        await client.execute_command("ACL SETUSER", "default", "+msetex")
+    assert [value for _, value in blobs] == await store.read([key for key, _ in blobs])
+    left = [await client.pttl(blobs[place][0]) for place in (0, 299)]
+    assert [True, True] == [0 < each <= 60_000 for each in left]
+    await client.aclose()
+
+
+async def test_a_connection_that_the_server_closed_is_opened_again(
+    valkey: EmbeddedValkey,
+) -> None:
+    """Reads keep their connection; a read after the server closed it is answered all the same."""
+    client = redis_client(valkey.url)
+    store = RedisStore(client)
+    await store.write([(BLOB, b"x")])
+    assert [b"x"] == await store.read([BLOB])
+    await client.execute_command("CLIENT KILL", "SKIPME", "yes", "TYPE", "normal")
+    await client.ping()  # lets the loop see that the other connection is closed
+    assert [b"x"] == await store.read([BLOB])
+    await client.aclose()
+
+
 CALLS: dict[str, Callable[[OnlineStore], Awaitable[object]]] = {
     "read": lambda store: store.read([BLOB]),
     "claim": lambda store: store.claim(FENCE),

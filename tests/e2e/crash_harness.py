@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 from crash_points import Point
 from processes import ROOT, environment, until
@@ -136,10 +137,11 @@ class Zygote:
                 codes[said["ended"]].set_result(said["code"])
 
 
-async def evict(kafka: str, child: Child) -> int:
+async def evict(kafka: str, child: Child, with_groups: bool) -> None:
     """Take a dead worker out of its groups, as its broken sessions would in time.
 
-    Returns how many memberships it had.
+    `with_groups`: delete the groups as well, which nobody else may be in. The embedded broker
+    waits forever for a group's leader that died between the two calls of a join.
     """
     members = [line.split()[1:] for line in child.log.splitlines() if line.startswith("member ")]
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
@@ -148,6 +150,7 @@ async def evict(kafka: str, child: Child) -> int:
         for group, member in members:
             coordinator = await admin.find_coordinator(group)
             await admin._send_request_to_node(coordinator, LeaveGroupRequest(group, member))
+            if with_groups:
+                await admin._send_request_to_node(coordinator, DeleteGroupsRequest([group]))
     finally:
         await admin.close()
-    return len(members)

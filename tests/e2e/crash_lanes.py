@@ -37,6 +37,7 @@ SESSION_MS = {"embedded": "1000", "kafka": "6000"}
 class Lane:
     """One project, its client and its books; workers are started one by one."""
 
+    broker: str
     zygote: Zygote
     traffic: Stallholder
     books: Books
@@ -46,8 +47,8 @@ class Lane:
         return await self.zygote.start(self.books.names.project, point, with_faust)
 
     async def bury(self, child: Child) -> None:
-        """Let the broker know of a death, instead of waiting for the session to end."""
-        await evict(self.zygote.kafka, child)
+        """Let the broker know that the only worker died, instead of letting its session end."""
+        await evict(self.zygote.kafka, child, with_groups=self.broker == "embedded")
 
     async def progress(self) -> int:
         """How many records the steps have committed so far."""
@@ -85,6 +86,6 @@ async def open_lanes(
         names = Names(project.name, PARTITIONS, plan.state, plan.schema.hash)
         await ensure_topics(endpoints.kafka, names)
         books = Books(plan, names, endpoints.kafka, store, folder)
-        return Lane(zygote, Stallholder(names, producer, number), books)
+        return Lane(broker, zygote, Stallholder(names, producer, number), books)
 
     return await asyncio.gather(*(lane(number) for number in range(count)))

@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import redis
 from aiokafka.conn import AIOKafkaConnection
-from aiokafka.consumer.group_coordinator import GroupCoordinator
+from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from redis.asyncio.connection import AbstractConnection
 
 import features.archive
@@ -71,6 +71,7 @@ OPENED = 9  # files an archive opens, each with a mark: events, predictions and 
 
 POINTS = [
     # events → updates
+    *_points("sync:events sync:updates", "before after"),
     *_points("claim:events", "before after"),
     *_points("poll:events", "after"),
     *_points("send:events:updates", "before alone answer after lost"),
@@ -123,6 +124,7 @@ def arm(point: Point, store_url: str) -> None:
         _wrap(RedisStore, method, trigger, f"{method}:", StoreUnavailable)
     _wrap(KafkaProducer, "send_many", trigger, "send:", BusUnavailable)
     _wrap_poll(trigger)
+    _wrap_sync(trigger)
     _wrap_plain(ArchiveWriter, "__init__", trigger, "open:archive")
     _wrap_plain(ArchiveWriter, "write", trigger, "write:archive")
     _wrap_plain(ArchiveWriter, "_write_commit", trigger, "mark:archive")
@@ -133,13 +135,13 @@ def arm(point: Point, store_url: str) -> None:
 
 def tell_members() -> None:
     """Write every membership of a Kafka group to the log, so that a dead member can be evicted."""
-    original = GroupCoordinator._on_join_complete
 
-    async def joined(self: Any, generation: int, member: str, *rest: Any) -> None:
-        print(f"member {self.group_id} {member}", flush=True)
-        await original(self, generation, member, *rest)
+    def told(self: Any, member: str) -> None:
+        self.__dict__["member_id"] = member
+        if member:
+            print(f"member {self.group_id} {member}", flush=True)
 
-    GroupCoordinator._on_join_complete = joined
+    GroupCoordinator.member_id = property(lambda self: self.__dict__["member_id"], told)
 
 
 def _die() -> None:
@@ -215,6 +217,23 @@ def _wrap_poll(trigger: _Trigger) -> None:
         return polled
 
     KafkaConsumer.poll = wrapped  # type: ignore[method-assign]
+
+
+def _wrap_sync(trigger: _Trigger) -> None:
+    """Between a group's two calls: the broker has a new member that never says a word."""
+    original = CoordinatorGroupRebalance._send_sync_group_request
+
+    async def wrapped(self: Any, request: Any) -> Any:
+        parts = self._coordinator.group_id.split("-")
+        hit = any(trigger.hit(f"sync:{part}") for part in parts)
+        if hit:
+            _act_before(trigger.point.moment)
+        answer = await original(self, request)
+        if hit:
+            _act_after(trigger.point.moment)
+        return answer
+
+    CoordinatorGroupRebalance._send_sync_group_request = wrapped
 
 
 def _wrap_plain(owner: Any, name: str, trigger: _Trigger, call: str) -> None:

@@ -11,7 +11,14 @@ import shops
 from hypothesis import given
 from hypothesis import strategies as st
 
-from features.columns import as_column, entity_keys, field_columns, series_values
+from features.columns import (
+    as_column,
+    distinct_keys,
+    entity_keys,
+    field_columns,
+    joined_blobs,
+    series_values,
+)
 from features.plan import EntityPlan, compile_plan
 from tidemill import Entity, Event, Label, Project, Request, Window
 from tidemill.fields import Field
@@ -57,6 +64,31 @@ def test_a_key_is_missing_where_a_part_of_it_is() -> None:
     columns = shops.payments({"time": 1}, {"time": 1, "shop": None})
     assert ["a\x1fs", None] == entity_keys(CARD_SHOP, columns)
     assert ["a", "a"] == entity_keys(CARD, columns)
+
+
+@pytest.mark.parametrize(
+    ("keys", "found", "places"),
+    [
+        (["b", "a"], ["b", "a"], [0, 1]),
+        (["b", "a", "b"], ["b", "a"], [0, 1, 0]),
+        (["b", None, "a"], ["b", "a"], [0, -1, 1]),
+        ([None, None], [], [-1, -1]),
+        ([], [], []),
+    ],
+)
+def test_every_row_finds_its_key_among_the_distinct_ones(
+    keys: list[str | None], found: list[str], places: list[int]
+) -> None:
+    """In the order in which they come; a row without a key has none."""
+    actual, own = distinct_keys(keys)
+    assert (found, places, np.int64) == (actual, own.tolist(), own.dtype)
+
+
+def test_blobs_are_joined_when_all_have_the_size() -> None:
+    """A missing, an empty or a longer one means that each must be looked at."""
+    assert b"abcd" == joined_blobs([b"ab", b"cd"], 2)
+    others = ([b"ab", None], [b"ab", b""], [b"a", b"bcd"], [b"ab", b"c"])
+    assert [None] * 4 == [joined_blobs(blobs, 2) for blobs in others]
 
 
 def test_an_empty_string_is_a_key() -> None:

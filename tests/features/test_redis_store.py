@@ -24,6 +24,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch, error: Exception) -> RedisStore:
     client = redis.asyncio.Redis()
     for name in ("evalsha", "execute_command"):
         monkeypatch.setattr(client, name, refuse)
+    monkeypatch.setattr(client.connection_pool, "get_connection", refuse)
     return RedisStore(client)
 
 

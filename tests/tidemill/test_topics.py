@@ -29,6 +29,17 @@ def test_an_entitys_partition_never_changes() -> None:
     assert [3, 2, 2, 2] == [NAMES.entity_partition(key) for key in ("JFK", "LGA", "EWR", "é")]
 
 
+def test_many_keys_are_named_as_one_is() -> None:
+    """Each with the hash tag of its partition, and with the state if it is the state's."""
+    keys = ["JFK", "é", "", "a{b}:c\x1f"]
+    for names in (NAMES, OTHER_STATE):
+        expected = [names.blob(names.entity_partition(key), "card", key) for key in keys]
+        assert expected == names.blobs("card", keys)
+    expected = [f"{{shop:{NAMES.entity_partition(key)}}}:static:table:12:{key}" for key in keys]
+    assert expected == NAMES.static_rows("table", 12, keys)
+    assert expected == [NAMES.static_row("table", 12, key) for key in keys]
+
+
 def test_all_keys_of_a_partition_share_a_hash_tag() -> None:
     """The fence, the side hash and the blobs of a partition lie on one cluster node."""
     keys = [
