@@ -90,7 +90,7 @@ def _remotely() -> Any:
     def vectors(task: tuple[Any, ...]) -> NDArray[np.float32]:
         import sys
 
-        from tidemill.__main__ import parts_folder
+        from tidemill.parts import parts_folder
 
         if (folder := str(parts_folder())) not in sys.path:
             sys.path.insert(0, folder)

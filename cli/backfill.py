@@ -14,7 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cli.dataset import rules
+from cli.compute import rules
 from cli.kafka_bus import end_offsets, ensure_topics
 from cli.wiring import connect_store, names_of
 from features.plan import FeaturePlan, compile_plan

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
+from cli.compute import compute_on, rules
 from tidemill.errors import SettingsError
-from tidemill.settings import Settings
 
 Dask = Annotated[
     str | None,
@@ -79,24 +77,3 @@ def moment_ms(option: str, text: str | None) -> int | None:
     if found.tzinfo is None:
         found = found.replace(tzinfo=UTC)
     return round(found.timestamp() * 1000)
-
-
-def rules(settings: Settings) -> Any:
-    """The worker's rules for events, as it was run with these settings."""
-    from features.archived_events import Rules
-
-    return Rules(settings.clock_skew_ms, settings.duplicate_window)
-
-
-@contextmanager
-def compute_on(dask: str | None) -> Iterator[Any]:
-    """Where features are backfilled: here, or on a Dask cluster. Raises SettingsError."""
-    from features.point_in_time import vectors_at
-
-    if dask is None:
-        yield vectors_at
-        return
-    from batch.dask_cluster import connect_dask
-
-    with connect_dask(dask) as cluster:
-        yield cluster.vectors_at

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from cli.dataset import rules
+from cli.compute import rules
 from cli.wiring import connect_store, names_of
 from features.evolution import Attributes, Definition, Difference, compare, define
 from features.plan import FeaturePlan, compile_plan

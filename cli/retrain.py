@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from batch.exit_codes import ExitCode
 from batch.retrain import Options, RetrainResult
 from batch.retrain import retrain as run_retrain
-from cli.dataset import compute_on, rules
+from cli.compute import compute_on, rules
 from cli.kafka_bus import ensure_topics
 from cli.wiring import connect_producer
 from tidemill.clock import SystemClock

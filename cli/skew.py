@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
-from cli.dataset import rules
+from cli.compute import rules
 from tidemill.durations import duration_ms
 from tidemill.errors import SettingsError
 from tidemill.settings import Settings

@@ -1,14 +1,8 @@
 """The `tidemill` command: finds the parts of the program, then hands over to `cli`."""
 
 import sys
-from pathlib import Path
 
-
-def parts_folder() -> Path:
-    """Where the parts (`cli`, `api`, `streams`, ...) lie: inside the wheel, else the checkout."""
-    here = Path(__file__).resolve().parent
-    shipped = here / "_parts"
-    return shipped if shipped.is_dir() else here.parent
+from tidemill.parts import parts_folder
 
 
 def main() -> None:

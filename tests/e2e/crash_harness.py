@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from aiokafka.admin import AIOKafkaAdminClient
+from aiokafka.errors import KafkaError
 from aiokafka.protocol.admin import DeleteGroupsRequest
 from aiokafka.protocol.group import LeaveGroupRequest
 from crash_points import Point
@@ -40,9 +41,11 @@ class Child:
         """What it has written."""
         return self.log_file.read_text(errors="replace")
 
-    def pause(self) -> None:
-        """Stop it where it stands."""
-        os.kill(self.pid, signal.SIGSTOP)
+    @property
+    def memberships(self) -> set[tuple[str, str]]:
+        """The Kafka groups it has joined, or begun to join: (group, member)."""
+        lines = [line.split() for line in self.log.splitlines() if line.startswith("member ")]
+        return {(group, member) for _, group, member in lines}
 
     def wake(self) -> None:
         """Let it go on."""
@@ -137,20 +140,31 @@ class Zygote:
                 codes[said["ended"]].set_result(said["code"])
 
 
-async def evict(kafka: str, child: Child, with_groups: bool) -> None:
-    """Take a dead worker out of its groups, as its broken sessions would in time.
-
-    `with_groups`: delete the groups as well, which nobody else may be in. The embedded broker
-    waits forever for a group's leader that died between the two calls of a join.
-    """
-    members = [line.split()[1:] for line in child.log.splitlines() if line.startswith("member ")]
+async def evict(kafka: str, child: Child) -> None:
+    """Take a dead worker out of its Kafka groups, as its broken sessions would in time."""
     admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
     await admin.start()
     try:
-        for group, member in members:
+        for group, member in child.memberships:
             coordinator = await admin.find_coordinator(group)
             await admin._send_request_to_node(coordinator, LeaveGroupRequest(group, member))
-            if with_groups:
-                await admin._send_request_to_node(coordinator, DeleteGroupsRequest([group]))
     finally:
         await admin.close()
+
+
+async def delete_groups(kafka: str, child: Child) -> None:
+    """Delete the groups of a dead worker, which nobody else may be in.
+
+    The embedded broker waits forever for a group's leader that died between the two calls of a
+    join, and closes the connection when it is asked to delete a group that it does not have.
+    """
+    for group in sorted({group for group, _ in child.memberships}):
+        admin = AIOKafkaAdminClient(bootstrap_servers=kafka)
+        await admin.start()
+        try:
+            coordinator = await admin.find_coordinator(group)
+            await admin._send_request_to_node(coordinator, DeleteGroupsRequest([group]))
+        except KafkaError:
+            pass
+        finally:
+            await admin.close()

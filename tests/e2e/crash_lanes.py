@@ -12,7 +12,7 @@ from pathlib import Path
 import crash_project
 from aiokafka import AIOKafkaProducer
 from crash_books import DUPLICATE_WINDOW, SKEW_MS, Books
-from crash_harness import Child, Zygote, evict
+from crash_harness import Child, Zygote, delete_groups, evict
 from crash_points import Point
 from crash_traffic import Stallholder
 from redis.asyncio import Redis
@@ -48,7 +48,8 @@ class Lane:
 
     async def bury(self, child: Child) -> None:
         """Let the broker know that the only worker died, instead of letting its session end."""
-        await evict(self.zygote.kafka, child, with_groups=self.broker == "embedded")
+        bury = delete_groups if self.broker == "embedded" else evict
+        await bury(self.zygote.kafka, child)
 
     async def progress(self) -> int:
         """How many records the steps have committed so far."""
