@@ -8,7 +8,7 @@ client; the contract tests of the bus run on it.
 
 from __future__ import annotations
 
-from functools import partial
+from inspect import GEN_CREATED, getgeneratorstate
 from typing import Any
 
 from aiokafka.errors import CorruptRecordException
@@ -20,9 +20,11 @@ def take_whole_batches(client: Any) -> None:
     What it fetches later than this comes record by record, as ever: both are a `Message`.
     """
     for fetched in client._fetcher._records.values():
-        # A fetch may also have ended in an error, and one that was begun is left to its road.
-        if getattr(fetched, "_partition_records", None) and "getall" not in vars(fetched):
-            fetched.getall = partial(_Batches(fetched).take)
+        records = getattr(fetched, "_partition_records", None)  # not of a fetch that failed
+        # One that was begun goes on as it began: its generator holds the rest of a batch.
+        if records is not None and getgeneratorstate(records._records_iterator) == GEN_CREATED:
+            if "getall" not in vars(fetched):
+                fetched.getall = _Batches(fetched).take
 
 
 class _Batches:

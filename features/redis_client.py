@@ -120,7 +120,9 @@ class KeptConnections:
         """The answer to a command as the server gives it; raises what `execute_command` raises."""
         connection = self._idle.pop() if self._idle else await self._pool.get_connection()
         try:
-            await self._pool.ensure_connection(connection)  # again, if the server has closed it
+            if connection.is_connected and await connection.can_read():
+                await connection.disconnect()  # nothing was asked: the server has closed it
+            await connection.connect()
             await connection.send_command(*command)
             return await connection.read_response()
         finally:

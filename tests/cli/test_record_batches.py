@@ -56,19 +56,22 @@ def read(fetched: FetchResult, limits: list[int | None]) -> list[list[tuple]]:
     sizes=st.lists(st.integers(1, 6), min_size=1, max_size=5),
     skipped=st.integers(0, 12),
     limits=st.lists(st.integers(1, 9) | st.none(), max_size=8),
+    before=st.integers(0, 4),
 )
 @settings(max_examples=200, deadline=None)
 def test_records_and_positions_are_those_of_the_client(
-    sizes: list[int], skipped: int, limits: list[int | None]
+    sizes: list[int], skipped: int, limits: list[int | None], before: int
 ) -> None:
-    """Whatever the limits, every record comes once, in order, and the position is behind it."""
+    """Whatever the limits, and wherever we begin, every record comes once and in order."""
     data, begin = log(sizes), 100 + min(skipped, sum(sizes) - 1)
     limits = [*limits, None]
     _, plain = client(data, begin)
     ours, whole = client(data, begin)
-    take_whole_batches(ours)
-    take_whole_batches(ours)
-    assert read(plain, limits) == read(whole, limits)
+    expected, found = read(plain, limits), read(whole, limits[:before])
+    for limit in limits[before:]:
+        take_whole_batches(ours)
+        found += read(whole, [limit])
+    assert expected == found
     assert (False, False) == (plain.has_more(), whole.has_more())
 
 

@@ -72,6 +72,8 @@ async def move(client: Any, slot: int, target: Any) -> None:
     name = identity.decode() if isinstance(identity, bytes) else identity
     for node in (target, *(each for each in client.get_primaries() if each != target)):
         await client.execute_command("CLUSTER SETSLOT", slot, "NODE", name, target_nodes=node)
+        if node == target:  # the newest epoch: no gossip of the old owner may take the slot back
+            await client.execute_command("CLUSTER BUMPEPOCH", target_nodes=target)
 
 
 async def test_a_node_that_leaves_is_unavailable_until_it_is_back(tmp_path: Path) -> None:
