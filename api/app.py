@@ -25,7 +25,7 @@ from api.errors import (
 from api.hot import HotRoute, HotRoutes
 from api.openapi import add_raw_routes
 from api.service import ScoringService
-from features.inspection import UNKNOWN_ENTITY
+from features.inspection.look import UNKNOWN_ENTITY
 from tidemill.errors import InputError, StoreUnavailable
 
 _JSON = "application/json"

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from features.inspection import Inspector
+from features.inspection.look import Inspector
 from features.plan import FeaturePlan
 from features.vectors import VectorReader
 from tidemill.bus import Producer

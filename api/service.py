@@ -30,7 +30,7 @@ from api.status import (
     worker_status,
 )
 from api.watch import ModelWatch, Watched
-from features.inspection import moment
+from features.inspection.look import moment
 from features.plan import FeaturePlan
 from tidemill.clock import Clock
 from tidemill.declaration import Project

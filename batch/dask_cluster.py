@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.archive.point_in_time import Columns, KnownEvents, since, take
 from features.plan import FeaturePlan
-from features.point_in_time import Columns, KnownEvents, since, take
 from tidemill.errors import ServiceError, SettingsError
 
 RANGES_PER_WORKER = 4
@@ -94,8 +94,8 @@ def _remotely() -> Any:
 
         if (folder := str(parts_folder())) not in sys.path:
             sys.path.insert(0, folder)
+        from features.archive.point_in_time import KnownEvents, vectors_at
         from features.plan import compile_plan
-        from features.point_in_time import KnownEvents, vectors_at
 
         project, columns, known_ms, requests, cuts = task
         return vectors_at(compile_plan(project), KnownEvents(columns, known_ms), requests, cuts)

@@ -10,8 +10,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from batch.training_set import TrainingSet, some
-from features.archive import read_examples
-from features.archived_events import each_once
+from features.archive.events import each_once
+from features.archive.files import read_examples
 from tidemill.topics import EXAMPLES
 
 

@@ -14,10 +14,10 @@ from batch.gate import Champion, GateReport, judge
 from batch.progress import Progress, Silent
 from batch.trainer import Trainer
 from batch.training_set import Compute, TrainingSet
-from features.archived_events import Rules
-from features.definitions import write_definition
+from features.archive.definitions import write_definition
+from features.archive.events import Rules
+from features.archive.point_in_time import vectors_at
 from features.plan import compile_plan
-from features.point_in_time import vectors_at
 from tidemill.clock import Clock
 from tidemill.declaration import Project
 from tidemill.errors import BusUnavailable

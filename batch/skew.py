@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from batch.skew_causes import Cause, Explainer, Meaning, Served, differs, equals
 from batch.training_set import logged_vectors, read_known_events, some
-from features.archive import read_archive
-from features.archived_events import Rules, knowledge_until, request_columns
-from features.definitions import read_definitions, unchanged
-from features.evolution import define
+from features.archive.definitions import read_definitions, unchanged
+from features.archive.events import Rules, knowledge_until, request_columns
+from features.archive.files import read_archive
+from features.archive.point_in_time import about, vectors_at
+from features.evolution.differences import define
 from features.plan import FeaturePlan
-from features.point_in_time import about, vectors_at
 from tidemill.topics import PREDICTIONS
 
 SHOWN = 10

@@ -8,10 +8,10 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from features.archive.point_in_time import Columns, KnownEvents, take, vectors_at
 from features.columns import entity_keys
-from features.evolution import define
+from features.evolution.differences import define
 from features.plan import EntityPlan, FeaturePlan
-from features.point_in_time import Columns, KnownEvents, take, vectors_at
 from features.replay import Replayer
 
 EXAMINED = 300

@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from features.archive import read_archive, read_examples
-from features.archived_events import Rules, knowledge_until, known_events, request_columns
-from features.definitions import read_definitions, unchanged
-from features.evolution import Definition, define
+from features.archive.definitions import read_definitions, unchanged
+from features.archive.events import Rules, knowledge_until, known_events, request_columns
+from features.archive.files import read_archive, read_examples
+from features.archive.point_in_time import Columns, KnownEvents, earliest_ms, vectors_at
+from features.evolution.differences import Definition, define
 from features.plan import FeaturePlan
-from features.point_in_time import Columns, KnownEvents, earliest_ms, vectors_at
 from tidemill.topics import EVENTS
 
 Compute = Callable[[FeaturePlan, KnownEvents, Columns, NDArray[np.int64]], NDArray[np.float32]]

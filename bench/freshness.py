@@ -35,8 +35,8 @@ from bench._worker import (
 )
 from cli.kafka_bus import ensure_topics
 from cli.services.embedded import Endpoints
-from features.redis_client import redis_client
-from features.redis_store import RedisStore
+from features.redis.client import redis_client
+from features.redis.store import RedisStore
 from features.vectors import VectorReader
 from tidemill.topics import EVENTS
 

@@ -35,9 +35,9 @@ from api.ports import PlanPorts, Ports, ProjectFile
 from api.server import bind, serve_on
 from api.service import ScoringService
 from cli.services.valkey import EmbeddedValkey
-from features.inspection import Inspector
+from features.inspection.look import Inspector
 from features.plan import FeaturePlan, compile_plan
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.replay import Replayer
 from features.vectors import VectorReader
 from tidemill import Entity, Event, Label, Project, Request, RequestFeature, Window, hour

@@ -36,9 +36,9 @@ from bench._peers import Peer, PeerFailed
 from bench._result import median, own_versions, result
 from cli.services.valkey import EmbeddedValkey
 from features.plan import FeaturePlan, compile_plan
-from features.redis_client import redis_client
-from features.redis_store import RedisStore
-from features.static_rows import static_plans
+from features.redis.client import redis_client
+from features.redis.store import RedisStore
+from features.static.rows import static_plans
 from features.store import Commit
 from features.vectors import VectorReader
 from tidemill import Entity, Event, Label, Project, Request, StaticRow

@@ -33,7 +33,7 @@ from bench._traffic import Payments, make_payments, produce
 from bench._worker import Bench, apache_kafka, bench_of, embedded, run_worker
 from bench.peers.tally import Task
 from cli.kafka_bus import ensure_topics
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.vectors import VectorReader
 from tidemill.topics import EVENTS, UPDATES
 

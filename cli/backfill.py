@@ -17,9 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from cli.compute import rules
 from cli.kafka_bus import end_offsets, ensure_topics
 from cli.wiring import connect_store, names_of
+from features.evolution.state_backfill import StateBackfill
+from features.evolution.state_book import StateBook
 from features.plan import FeaturePlan, compile_plan
-from features.state_backfill import StateBackfill
-from features.state_book import StateBook
 from features.store import OnlineStore
 from streams.seeding import write_blobs, write_fences
 from tidemill.clock import SystemClock

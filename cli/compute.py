@@ -11,7 +11,7 @@ from tidemill.settings import Settings
 
 def rules(settings: Settings) -> Any:
     """The worker's rules for events, as it was run with these settings."""
-    from features.archived_events import Rules
+    from features.archive.events import Rules
 
     return Rules(settings.clock_skew_ms, settings.duplicate_window)
 
@@ -19,7 +19,7 @@ def rules(settings: Settings) -> Any:
 @contextmanager
 def compute_on(dask: str | None) -> Iterator[Any]:
     """Where features are backfilled: here, or on a Dask cluster. Raises SettingsError."""
-    from features.point_in_time import vectors_at
+    from features.archive.point_in_time import vectors_at
 
     if dask is None:
         yield vectors_at

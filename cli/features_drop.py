@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import Progress, SpinnerColumn, TextColumn
 
 from cli.wiring import connect_store
-from features.redis_states import RedisStates
-from features.state_book import StateBook
+from features.evolution.state_book import StateBook
+from features.redis.states import RedisStates
 from tidemill.declaration import Project
 from tidemill.errors import DeclarationError
 from tidemill.settings import Settings

@@ -13,12 +13,12 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from features.redis_client import redis_client
-from features.redis_store import RedisStore
-from features.redis_tables import RedisTables
-from features.static_file import StaticFile
-from features.static_load import Loaded, StaticLoader
-from features.static_rows import StaticPlan, static_plans
+from features.redis.client import redis_client
+from features.redis.store import RedisStore
+from features.redis.tables import RedisTables
+from features.static.file import StaticFile
+from features.static.load import Loaded, StaticLoader
+from features.static.rows import StaticPlan, static_plans
 from tidemill.checks import check_one_of
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project

@@ -9,10 +9,10 @@ from typing import Any
 import msgspec
 
 from cli.wiring import names_of
-from features.inspection import EntityView, Inspector, moment
+from features.inspection.look import EntityView, Inspector, moment
 from features.plan import compile_plan
-from features.redis_client import redis_client
-from features.redis_store import RedisStore
+from features.redis.client import redis_client
+from features.redis.store import RedisStore
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
 from tidemill.errors import DeclarationError, InputError, SettingsError

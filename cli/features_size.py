@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from cli.wiring import names_of
 from features.plan import compile_plan
-from features.redis_client import redis_client
-from features.redis_usage import ENTITY, RedisUsage, StoreUsage
+from features.redis.client import redis_client
+from features.redis.usage import ENTITY, RedisUsage, StoreUsage
 from tidemill.declaration import Project
 from tidemill.errors import SettingsError
 from tidemill.settings import Settings

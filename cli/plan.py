@@ -10,10 +10,10 @@ from typing import Any
 
 from cli.compute import rules
 from cli.wiring import connect_store, names_of
-from features.evolution import Attributes, Definition, Difference, compare, define
+from features.evolution.differences import Attributes, Definition, Difference, compare, define
+from features.evolution.state_backfill import StateBackfill
+from features.evolution.state_book import StateBook
 from features.plan import FeaturePlan, compile_plan
-from features.state_backfill import StateBackfill
-from features.state_book import StateBook
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
 from tidemill.settings import Settings

@@ -14,11 +14,11 @@ from api.service import ScoringService
 from cli import kafka_bus
 from cli.wiring import Clients, connect, names_of
 from console.pages import console_app
-from features.evolution import define
+from features.evolution.differences import define
+from features.evolution.state_book import StateBook
 from features.freshness import applied_offsets
-from features.inspection import Inspector
+from features.inspection.look import Inspector
 from features.plan import FeaturePlan
-from features.state_book import StateBook
 from features.vectors import VectorReader
 from tidemill.loading import load_project
 from tidemill.settings import Settings

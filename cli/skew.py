@@ -112,8 +112,8 @@ async def _publish(
     Without the address of a store or a broker it is only printed.
     """
     from cli.wiring import connect_producer, names_of
-    from features.redis_client import redis_client
-    from features.redis_store import RedisStore
+    from features.redis.client import redis_client
+    from features.redis.store import RedisStore
     from tidemill.topics import ALERTS
     from tidemill.wire import Alert
 

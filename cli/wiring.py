@@ -13,8 +13,8 @@ from aiokafka.errors import KafkaError
 
 from cli import kafka_bus
 from features.plan import FeaturePlan, compile_plan
-from features.redis_client import redis_client
-from features.redis_store import RedisStore
+from features.redis.client import redis_client
+from features.redis.store import RedisStore
 from tidemill.clock import Clock, SystemClock
 from tidemill.declaration import Project
 from tidemill.errors import BusUnavailable, SettingsError

@@ -15,8 +15,8 @@ import structlog
 from cli.kafka_bus import KafkaConsumer
 from cli.wiring import Clients, connect
 from features.decoding import EventDecoder
-from features.evolution import define
-from features.state_book import StateBook
+from features.evolution.differences import define
+from features.evolution.state_book import StateBook
 from streams.alerts import Alerts
 from streams.app import Worker, run_worker
 from streams.archive import Archive

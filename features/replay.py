@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from features.arena import Arena
 from features.columns import entity_keys, window_rows
 from features.plan import FeaturePlan
-from features.static_rows import StaticBlock
+from features.static.rows import StaticBlock
 from features.vectors import Assembler
 
 

@@ -21,7 +21,7 @@ from features.columns import (
 )
 from features.plan import EntityPlan, FeaturePlan, SketchFeature
 from features.sketches.state import SketchState
-from features.static_rows import StaticBlock, StaticReader, static_plans, write_static
+from features.static.rows import StaticBlock, StaticReader, static_plans, write_static
 from features.store import OnlineStore
 from features.windows import finalise
 from tidemill.errors import StoreUnavailable

@@ -12,9 +12,9 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from features.archive import ARCHIVE_SCHEMAS, ArchiveWriter, examples_table, predictions_table
+from features.archive.definitions import write_definition
+from features.archive.files import ARCHIVE_SCHEMAS, ArchiveWriter, examples_table, predictions_table
 from features.decoding import Time, check_time, decode_together, milliseconds
-from features.definitions import write_definition
 from streams.context import Context
 from streams.step import Records, Reopen
 from tidemill.bus import Message

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 
+from features.evolution.state_backfill import Reached
 from features.freshness import SOURCE
 from features.plan import FeaturePlan
 from features.replay import Replayer
-from features.state_backfill import Reached
 from features.store import Commit, OnlineStore
 from streams.fencing import OFFSET
 from streams.fold import EXPIRY_GRACE_MS, Fold

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from cli.demo.history import History
 from cli.demo.messages import event_records, request_bodies
 from cli.demo.timeline import Range, rows, steps
-from features.archive import ARCHIVE_SCHEMAS, BACKFILL, ArchiveWriter
-from features.definitions import write_definition
+from features.archive.definitions import write_definition
+from features.archive.files import ARCHIVE_SCHEMAS, BACKFILL, ArchiveWriter
 from features.plan import FeaturePlan
 from features.replay import Replayer
 from tidemill.topics import EVENTS, EXAMPLES, Names

@@ -30,9 +30,9 @@ from cli.services.embedded import Endpoints, embedded_services
 from cli.services.ports import require_free
 from cli.services.tansu import SUITABLE
 from cli.wiring import connect, connect_producer
-from features.archive import read_examples
+from features.archive.files import read_examples
+from features.evolution.state_book import StateBook
 from features.plan import FeaturePlan, compile_plan
-from features.state_book import StateBook
 from tidemill.errors import ServiceError, SettingsError
 from tidemill.loading import load_project
 from tidemill.settings import Settings

@@ -17,7 +17,7 @@ from batch.baselines import score_release, static_baseline
 from batch.dataset import Dataset, extract
 from batch.training_set import TrainingSet
 from cli.demo.progress import Progress
-from features.archive import read_archive
+from features.archive.files import read_archive
 from features.plan import compile_plan
 from learners.quality import auc, log_loss
 from tidemill.declaration import Project

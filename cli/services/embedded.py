@@ -11,7 +11,7 @@ from cli.services.foreground import hold, stop_signals
 from cli.services.server import LocalServer
 from cli.services.tansu import EmbeddedBroker
 from cli.services.valkey import EmbeddedValkey
-from features.archive import continues_a_log
+from features.archive.files import continues_a_log
 from tidemill.errors import ServiceError
 
 

@@ -13,7 +13,7 @@ import pytest
 from api.app import ScoringApp, create_app
 from api.ports import PlanPorts, Ports, ProjectFile
 from api.service import ScoringService
-from features.inspection import Inspector
+from features.inspection.look import Inspector
 from features.plan import FeaturePlan, compile_plan
 from features.store import MemoryStore
 from features.vectors import VectorReader

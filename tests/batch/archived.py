@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from features.archive import (
+from features.archive.definitions import write_definition
+from features.archive.files import (
     ARCHIVE_SCHEMAS,
     ArchiveWriter,
     examples_table,
     predictions_table,
 )
-from features.definitions import write_definition
 from features.plan import FeaturePlan, compile_plan
 from features.replay import Replayer
 from tidemill import (

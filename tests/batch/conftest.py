@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from features.archive import ARCHIVE_SCHEMAS, BACKFILL, ArchiveWriter
+from features.archive.files import ARCHIVE_SCHEMAS, BACKFILL, ArchiveWriter
 from tidemill import (
     Event,
     Gate,

@@ -9,9 +9,9 @@ from archived import NEW, RATES, live, project
 
 from batch.dask_cluster import connect_dask
 from batch.training_set import Compute, TrainingSet
-from features.archive import read_examples
+from features.archive.files import read_examples
+from features.archive.point_in_time import vectors_at
 from features.plan import compile_plan
-from features.point_in_time import vectors_at
 from tidemill.errors import ServiceError
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from batch.dataset import extract
 from batch.training_set import TrainingSet
-from features.archive import BACKFILL, read_examples
+from features.archive.files import BACKFILL, read_examples
 from features.plan import compile_plan
 from tidemill.declaration import Project
 from tidemill.durations import DAY_MS

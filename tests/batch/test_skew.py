@@ -19,7 +19,7 @@ from archived import (
 )
 
 from batch.skew import Sample, SkewReport, measure_skew
-from features.archived_events import Rules
+from features.archive.events import Rules
 from features.plan import compile_plan
 
 EVERYTHING = Sample(1.0, None, 2**62)

@@ -20,8 +20,8 @@ from archived import (
 )
 
 from batch.training_set import Backfilled, TrainingSet
-from features.archive import read_examples
-from features.definitions import write_definition
+from features.archive.definitions import write_definition
+from features.archive.files import read_examples
 from features.plan import compile_plan
 from tidemill import Request, RequestFeature, Window
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.main import app
-from features.archive import ArchiveWriter, examples_table
+from features.archive.files import ArchiveWriter, examples_table
 from features.plan import compile_plan
 from tidemill.loading import load_project
 from tidemill.topics import EXAMPLES

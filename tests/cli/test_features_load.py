@@ -19,7 +19,7 @@ import pytest
 import redis
 from typer.testing import CliRunner
 
-import features.static_load
+import features.static.load
 from cli.main import app
 from cli.services.valkey import EmbeddedValkey
 
@@ -45,7 +45,7 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]
 def client(valkey: EmbeddedValkey, monkeypatch: pytest.MonkeyPatch) -> Iterator[redis.Redis]:
     """A client of the emptied store, which the command finds in its environment."""
     monkeypatch.setenv("TIDEMILL_REDIS", valkey.url)
-    monkeypatch.setattr(features.static_load, "GRACE_SECONDS", 0.0)
+    monkeypatch.setattr(features.static.load, "GRACE_SECONDS", 0.0)
     with redis.Redis.from_url(valkey.url) as found:
         found.flushall()
         yield found

@@ -14,8 +14,8 @@ from cli.main import app
 from cli.services.valkey import EmbeddedValkey
 from cli.wiring import names_of
 from features.plan import compile_plan
-from features.redis_client import redis_client
-from features.redis_store import RedisStore
+from features.redis.client import redis_client
+from features.redis.store import RedisStore
 from features.replay import Replayer
 from tidemill.loading import load_project
 from tidemill.settings import Settings

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cli.features_size import Outlook, in_words, summary
 from cli.main import app
 from cli.services.valkey import EmbeddedValkey
-from features.redis_usage import StoreUsage, Usage
+from features.redis.usage import StoreUsage, Usage
 
 PROJECT = Path(__file__).parents[1] / "e2e" / "project.py"
 FOUND = StoreUsage(

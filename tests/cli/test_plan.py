@@ -12,11 +12,11 @@ from typer.testing import CliRunner
 from cli.main import app
 from cli.services.valkey import EmbeddedValkey
 from cli.wiring import names_of
-from features.evolution import define
+from features.evolution.differences import define
+from features.evolution.state_book import StateBook
 from features.plan import FeaturePlan, compile_plan
-from features.redis_client import redis_client
-from features.redis_store import RedisStore
-from features.state_book import StateBook
+from features.redis.client import redis_client
+from features.redis.store import RedisStore
 from tidemill.loading import load_project
 from tidemill.settings import Settings
 from tidemill.topics import EVENTS

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from features.redis_client import redis_client
-from features.redis_store import RedisStore
-from features.redis_usage import RedisUsage, StoreUsage, Usage
+from features.redis.client import redis_client
+from features.redis.store import RedisStore
+from features.redis.usage import RedisUsage, StoreUsage, Usage
 from tidemill.errors import StoreUnavailable
 from tidemill.topics import Names
 

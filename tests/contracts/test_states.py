@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from features.redis_client import redis_client
-from features.redis_states import REMOVE_CHUNK, RedisStates
-from features.redis_store import RedisStore
+from features.redis.client import redis_client
+from features.redis.states import REMOVE_CHUNK, RedisStates
+from features.redis.store import RedisStore
 from features.store import Commit
 from tidemill.errors import FencedError, StoreUnavailable
 from tidemill.topics import Names

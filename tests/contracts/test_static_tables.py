@@ -15,9 +15,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "features"))  # the test tree
 import static_world as world
 from static_world import NAMES, World
 
-from features.redis_client import redis_client
-from features.redis_store import RedisStore
-from features.redis_tables import RedisTables
+from features.redis.client import redis_client
+from features.redis.store import RedisStore
+from features.redis.tables import RedisTables
 from tidemill.errors import StoreUnavailable
 
 KEYS = [f"u{i}" for i in range(40)]

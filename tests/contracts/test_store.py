@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from cli.services.valkey import EmbeddedValkey
-from features.redis_client import redis_client
-from features.redis_store import WRITE_CHUNK, RedisStore
+from features.redis.client import redis_client
+from features.redis.store import WRITE_CHUNK, RedisStore
 from features.store import Commit, MemoryStore, OnlineStore
 from tidemill.errors import FencedError, StoreUnavailable
 from tidemill.topics import Names

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from valkey_cluster import ValkeyCluster
 
-from features.redis_client import OurConnection, redis_client
-from features.redis_store import RedisStore
+from features.redis.client import OurConnection, redis_client
+from features.redis.store import RedisStore
 from features.store import Commit
 from tidemill.errors import StoreUnavailable
 from tidemill.topics import Names

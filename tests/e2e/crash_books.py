@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from processes import until
 from redis.asyncio import Redis
 
-from features.archive import read_archive
+from features.archive.files import read_archive
 from features.decoding import EventDecoder, RequestDecoder
 from features.plan import FeaturePlan
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.store import MemoryStore, OnlineStore
 from features.vectors import VectorReader
 from streams.context import Context

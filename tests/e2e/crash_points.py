@@ -26,10 +26,10 @@ from aiokafka.conn import AIOKafkaConnection
 from aiokafka.consumer.group_coordinator import CoordinatorGroupRebalance, GroupCoordinator
 from redis.asyncio.connection import AbstractConnection
 
-import features.archive
+import features.archive.files
 from cli.kafka_bus import KafkaConsumer, KafkaProducer
-from features.archive import ArchiveWriter
-from features.redis_store import RedisStore
+from features.archive.files import ArchiveWriter
+from features.redis.store import RedisStore
 from features.store import Commit
 from streams.archive import Archive
 from streams.fold import Fold
@@ -128,7 +128,7 @@ def arm(point: Point, store_url: str) -> None:
     _wrap_plain(ArchiveWriter, "__init__", trigger, "open:archive")
     _wrap_plain(ArchiveWriter, "write", trigger, "write:archive")
     _wrap_plain(ArchiveWriter, "_write_commit", trigger, "mark:archive")
-    _wrap_plain(features.archive, "_write_parquet", trigger, "file:archive")
+    _wrap_plain(features.archive.files, "_write_parquet", trigger, "file:archive")
     if point.moment == "answer":
         _die_with_answers(store_url)
 

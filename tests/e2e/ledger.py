@@ -12,11 +12,11 @@ from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from processes import PROJECT_FILE, Service, until
 from redis.asyncio import Redis
 
-from features.archive import read_archive
+from features.archive.files import read_archive
 from features.columns import field_columns
 from features.decoding import EventDecoder
 from features.plan import compile_plan
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.replay import Replayer
 from learners.snapshot import Snapshot
 from tidemill.clock import SystemClock

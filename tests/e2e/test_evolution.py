@@ -23,7 +23,7 @@ from features.columns import field_columns
 from features.decoding import RequestDecoder
 from features.freshness import applied_offsets
 from features.plan import FeaturePlan, compile_plan
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.replay import Replayer
 from learners.snapshot import Snapshot
 from tidemill.clock import SystemClock

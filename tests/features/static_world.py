@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 
 from features.decoding import RequestDecoder
 from features.plan import compile_plan
-from features.static_file import StaticFile
-from features.static_load import Loaded, MemoryTables, StaticLoader, StaticTables
-from features.static_rows import static_plans
+from features.static.file import StaticFile
+from features.static.load import Loaded, MemoryTables, StaticLoader, StaticTables
+from features.static.rows import static_plans
 from features.store import MemoryStore, OnlineStore
 from features.vectors import VectorReader
 from tidemill import (

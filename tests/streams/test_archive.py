@@ -6,8 +6,8 @@ import os
 import pytest
 from stream_world import NOW, World, plan
 
-from features.archive import read_archive, read_examples
-from features.definitions import read_definitions
+from features.archive.definitions import read_definitions
+from features.archive.files import read_archive, read_examples
 from streams.step import Reopen
 from tidemill.errors import FencedError, StoreUnavailable
 from tidemill.topics import EVENTS, EXAMPLES, PREDICTIONS

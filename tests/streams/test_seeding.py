@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from stream_world import DAY, NOW, PARTITIONS, SKEW, WINDOW, World, make_project, plan
 
-from features.archive import ARCHIVE_SCHEMAS, BACKFILL, ArchiveWriter
-from features.archived_events import Rules
+from features.archive.events import Rules
+from features.archive.files import ARCHIVE_SCHEMAS, BACKFILL, ArchiveWriter
+from features.evolution.state_backfill import StateBackfill
 from features.plan import FeaturePlan, compile_plan
-from features.state_backfill import StateBackfill
 from features.store import MemoryStore
 from streams.context import Context
 from streams.fold import Fold

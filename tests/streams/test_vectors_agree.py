@@ -9,8 +9,8 @@ from stream_world import DAY, PARTITIONS, SKEW, WINDOW, World, plan
 
 from batch.skew import Sample, SkewReport, measure_skew
 from batch.training_set import TrainingSet, logged_vectors
-from features.archive import read_archive
-from features.archived_events import Rules
+from features.archive.events import Rules
+from features.archive.files import read_archive
 from features.decoding import RequestDecoder
 from features.vectors import VectorReader
 from tidemill.topics import EVENTS, PREDICTIONS

@@ -8,8 +8,8 @@ import pytest
 
 from cli.demo.backfill import Backfill
 from cli.demo.history import History
-from features.archive import read_archive, read_examples
-from features.archived_events import Rules, known_events
+from features.archive.events import Rules, known_events
+from features.archive.files import read_archive, read_examples
 from features.plan import compile_plan
 from features.replay import Replayer
 from features.store import MemoryStore

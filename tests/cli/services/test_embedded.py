@@ -15,7 +15,7 @@ from redis import Redis
 
 from cli.services.embedded import Endpoints, Ports, embedded_services
 from cli.services.ports import free_port
-from features.archive import ARCHIVE_SCHEMAS, ArchiveWriter
+from features.archive.files import ARCHIVE_SCHEMAS, ArchiveWriter
 from tidemill.errors import LockedError, ServiceError
 from tidemill.topics import EVENTS
 

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 from shops import card, payment, project, request, shop, spent
 
-from features.evolution import Difference, compare, define, text
+from features.evolution.differences import Difference, compare, define, text
 from features.plan import compile_plan
 from tidemill import (
     DerivedFeature,

@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from shops import HOUR, MINUTE, START, project
 
+from features.archive.point_in_time import (
+    KnownEvents,
+    about,
+    earliest_ms,
+    since,
+    take,
+    vectors_at,
+)
 from features.plan import compile_plan
-from features.point_in_time import KnownEvents, about, earliest_ms, since, take, vectors_at
 from features.replay import Replayer
 
 PLAN = compile_plan(project)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from static_world import World
 
-from features import static_file
-from features.static_rows import static_plans
+from features.static import file as static_file
+from features.static.rows import static_plans
 from features.vectors import VectorReader
 from tidemill import Entity, Label, Project, Request, StaticRow
 from tidemill.clock import FakeClock

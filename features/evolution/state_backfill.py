@@ -18,17 +18,17 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.admission import Admission
-from features.archive import (
+from features.archive.events import Rules, known_events
+from features.archive.files import (
     BACKFILL,
     archived_rows,
     committed_offsets,
     read_archive,
     read_in_order,
 )
-from features.archived_events import Rules, known_events
+from features.archive.point_in_time import Columns, take
 from features.decoding import EventDecoder
 from features.plan import FeaturePlan
-from features.point_in_time import Columns, take
 from features.replay import Replayer
 from tidemill.clock import Clock
 from tidemill.durations import HOUR_MS

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from features.evolution import text
+from features.evolution.differences import text
 from features.layout import DECAY_WORDS, LAST_WORDS, PARTIALS, RING_HEADER_WORDS
 from features.plan import EntityPlan, GroupPlan
 from features.sketches.state import SketchState

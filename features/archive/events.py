@@ -13,10 +13,10 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from features.admission import Admission
+from features.archive.point_in_time import Columns, KnownEvents
 from features.columns import field_columns
 from features.decoding import EventDecoder
 from features.plan import FeaturePlan
-from features.point_in_time import Columns, KnownEvents
 from tidemill.clock import FakeClock
 from tidemill.declaration import LABEL_VALUE
 from tidemill.fields import Field

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pytest
 import static_world as world
 
-from features import static_file
-from features.static_file import StaticFile
+from features.static import file as static_file
+from features.static.file import StaticFile
 from tidemill import Entity, Request, StaticRow
 from tidemill.errors import InputError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from features.evolution import Definition, compare, define
+from features.evolution.differences import Definition, compare, define
 from features.plan import FeaturePlan
 
 

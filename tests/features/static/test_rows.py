@@ -12,7 +12,7 @@ import static_world as world
 from static_world import NAMES, PLAN, PROFILE, World
 
 from features.replay import Replayer
-from features.static_rows import StaticReader
+from features.static.rows import StaticReader
 from features.store import MemoryStore
 from features.vectors import VectorReader
 from tidemill.topics import Names

@@ -7,7 +7,7 @@ import redis.asyncio
 import redis.exceptions
 from redis.exceptions import DataError
 
-from features.redis_client import FastConnection, FastSSLConnection, redis_client
+from features.redis.client import FastConnection, FastSSLConnection, redis_client
 from tidemill.errors import SettingsError
 
 COMMANDS = {

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from shops import payment, project, spent
 
-from features.definitions import read_definitions, unchanged, write_definition
-from features.evolution import define
+from features.archive.definitions import read_definitions, unchanged, write_definition
+from features.evolution.differences import define
 from features.plan import compile_plan
 from tidemill import DerivedFeature, Event, Project, RequestFeature, Window, column
 

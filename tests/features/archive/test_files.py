@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from features import archive
-from features.archive import (
+from features.archive import files as archive
+from features.archive.files import (
     ARCHIVE_SCHEMAS,
     BACKFILL,
     ArchiveWriter,

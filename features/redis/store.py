@@ -12,7 +12,7 @@ from typing import Any
 import redis.asyncio
 import redis.exceptions
 
-from features.redis_client import KeptConnections
+from features.redis.client import KeptConnections
 from features.store import Commit
 from tidemill.errors import FencedError, StoreUnavailable
 
@@ -178,7 +178,7 @@ class RedisStore:
 
 
 def _lua(name: str) -> str:
-    return (files("features") / f"{name}.lua").read_text()
+    return (files("features.redis") / f"{name}.lua").read_text()
 
 
 async def _all(calls: Iterable[Any]) -> list[Any]:

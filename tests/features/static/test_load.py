@@ -10,9 +10,9 @@ import pytest
 import static_world as world
 from static_world import NAMES, NOW, World
 
-from features import static_file
-from features.static_load import KEEP_OTHER_MS, Loaded, MemoryTables, StaticLoader
-from features.static_rows import static_plans
+from features.static import file as static_file
+from features.static.load import KEEP_OTHER_MS, Loaded, MemoryTables, StaticLoader
+from features.static.rows import static_plans
 from features.vectors import VectorReader
 from tidemill.errors import FencedError, InputError, StoreUnavailable
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import redis.exceptions
 
-from features.static_load import is_retired
+from features.static.load import is_retired
 from tidemill.errors import StoreUnavailable
 from tidemill.topics import Names
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 from shops import project
 
-from features.evolution import Definition, define
+from features.evolution.differences import Definition, define
+from features.evolution.state_book import StateBook
 from features.plan import compile_plan
-from features.state_book import StateBook
 from features.store import MemoryStore
 from tidemill.errors import StateMissing
 from tidemill.topics import Names

@@ -8,8 +8,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from features.static_file import RowBatch, StaticFile
-from features.static_rows import StaticPlan
+from features.static.file import RowBatch, StaticFile
+from features.static.rows import StaticPlan
 from features.store import Commit, MemoryStore, OnlineStore
 from tidemill.clock import Clock
 from tidemill.durations import DAY_MS

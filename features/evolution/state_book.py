@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from features.evolution import Definition
+from features.evolution.differences import Definition
 from features.store import Commit, OnlineStore
 from tidemill.errors import FencedError, StateMissing
 from tidemill.topics import DEFINITIONS, Names

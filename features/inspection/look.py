@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from features.columns import as_column, joined_keys
+from features.inspection.state_view import Json, kept_state
 from features.plan import CODES, EntityPlan, FeaturePlan
-from features.state_view import Json, kept_state
-from features.static_rows import StaticReader, write_static
+from features.static.rows import StaticReader, write_static
 from features.store import OnlineStore
 from features.vectors import entity_rows, finalise_sketches
 from features.windows import finalise

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import shops
 
-from features.inspection import Inspector, moment
+from features.inspection.look import Inspector, moment
 from features.plan import compile_plan
 from features.replay import Replayer
 from features.store import MemoryStore

@@ -7,14 +7,14 @@ import json
 import pyarrow as pa
 from shops import HOUR, MINUTE, START, project, request
 
-from features.archive import ARCHIVE_SCHEMAS
-from features.archived_events import (
+from features.archive.events import (
     Rules,
     each_once,
     knowledge_until,
     known_events,
     request_columns,
 )
+from features.archive.files import ARCHIVE_SCHEMAS
 from features.plan import compile_plan
 from tidemill import LabelRate, Project
 from tidemill.topics import EVENTS, EXAMPLES, PREDICTIONS

@@ -8,7 +8,7 @@ import pytest
 import redis.asyncio
 import redis.exceptions
 
-from features.redis_store import RedisStore
+from features.redis.store import RedisStore
 from features.store import Commit
 from tidemill.errors import FencedError, StoreUnavailable
 

@@ -1,0 +1,1 @@
+"""From one declaration to another: what differs, and the state the new one begins with."""

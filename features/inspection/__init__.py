@@ -1,0 +1,1 @@
+"""One entity as a person reads it."""

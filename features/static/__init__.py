@@ -1,0 +1,1 @@
+"""Static rows: numbers of an entity that come from a file, not from events."""
