@@ -10,6 +10,7 @@ from typing import Any
 
 import aiokafka
 import aiokafka.admin
+import structlog
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError
 from aiokafka.partitioner import murmur2
@@ -20,6 +21,7 @@ from tidemill.errors import BusUnavailable, LogLost
 from tidemill.topics import ALL, EVENTS, LABELS, MODELS, Names
 from tidemill.wire import Announcement, decode
 
+_log = structlog.get_logger()
 SEND_SECONDS = 30.0
 LARGEST_RECORD_BYTES = 8 * 1024 * 1024
 LARGEST_BATCH_BYTES = 512 * 1024
@@ -105,6 +107,7 @@ class KafkaConsumer:
         self._names, self._kinds, self._options = names, kinds, options
         self._client: aiokafka.AIOKafkaConsumer | None = None
         self._next: dict[aiokafka.TopicPartition, int] = {}
+        self._sought: set[aiokafka.TopicPartition] = set()  # and nothing read since
         self._lost: LogLost | None = None
 
     async def start(self, assigned: Assigned, revoked: Revoked) -> None:
@@ -149,6 +152,11 @@ class KafkaConsumer:
             return ()
         if records[0].offset < start:
             records = [record for record in records if record.offset >= start]
+        if place in self._sought and records:
+            self._sought.discard(place)
+            if records[0].offset > start:  # the client goes on silently with what is left
+                where = {"topic": place.topic, "partition": place.partition}
+                _log.warning("records_gone", **where, wanted=start, found=records[0].offset)
         if records:
             self._next[place] = records[-1].offset + 1
         return records
@@ -186,6 +194,7 @@ class KafkaConsumer:
         if self._client is not None and place in self._client.assignment():
             self._client.seek(place, offset)
             self._next[place] = offset
+            self._sought.add(place)
 
     def lag(self) -> int:
         """From the high watermarks of the last fetches."""

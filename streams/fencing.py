@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from features.store import Commit, OnlineStore
 from tidemill.bus import Message
-from tidemill.errors import FencedError
+from tidemill.errors import FencedError, StateLost
 from tidemill.topics import Names
 
 OFFSET = "offset:"
@@ -24,7 +25,8 @@ class Ownership:
     async def open(self, claim: bool) -> None:
         """Read the fence; with `claim` become its owner first.
 
-        Without `claim` raises FencedError when someone else has become the owner since. Either way
+        Without `claim` raises FencedError when someone else has become the owner since, and
+        StateLost when nobody has and yet the fence is not as this owner left it. Either way
         writes, and so raises StoreUnavailable when the store is full: a step that only read would
         go on, send what follows to the broker and fail at its commit, again and again.
         """
@@ -32,10 +34,14 @@ class Ownership:
             self.fields = await self._store.claim(self.fence)
             return
         epoch = self.fields["epoch"]
-        await self._store.commit(Commit(self.fence, self.side, epoch, {}, {"epoch": epoch}))
+        with suppress(FencedError):  # by whom, the fence itself says
+            await self._store.commit(Commit(self.fence, self.side, epoch, {}, {"epoch": epoch}))
         (fields,) = await self._store.fence_fields([self.fence])
-        if fields.get("epoch") != self.fields.get("epoch"):
-            raise FencedError(f"{self.fence}: epoch {fields.get('epoch')} is another owner's")
+        found = fields.get("epoch", 0)
+        if found < epoch:  # epochs only grow
+            raise StateLost(self.fence, found, epoch)
+        if found > epoch:
+            raise FencedError(f"{self.fence}: epoch {found} is another owner's")
         self.fields = fields
 
     def offset(self, kind: str) -> int:

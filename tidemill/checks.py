@@ -68,5 +68,7 @@ def check_number(where: str, expression: Expression, samples: Columns) -> None:
     except (TypeError, ValueError, AttributeError):
         numeric = False
     if not numeric:
-        allowed = "numbers; for a string: .equals(...), present(...) or category(...)"
+        allowed = (
+            "numbers; for a string: .equals(...), present(...), category(...) or fingerprint(...)"
+        )
         raise DeclarationError(where, expression, allowed)

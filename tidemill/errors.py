@@ -12,6 +12,7 @@
     ├── BusUnavailable        the broker did not answer
     ├── LogLost               the broker has no record of a partition that was read before
     ├── StateMissing          the store holds the state of another declaration
+    ├── StateLost             the store no longer has what this process wrote to it
     ├── ServiceError          an embedded service could not run
     ├── LockedError           another process holds the lock
     └── GateRefused           a trained model is not good enough to publish
@@ -99,6 +100,24 @@ class StateMissing(TidemillError):
         return (
             f"feature state {self.state}: found only {', '.join(self.ready)} in the store; "
             "allowed: a state that is there (run `tidemill backfill` with this project file first)"
+        )
+
+
+class StateLost(TidemillError):
+    """A fence is gone or older than its owner left it, so nobody took over: the store was changed.
+
+    Going on would wait for ever for another owner, or write beside what is no longer there.
+    """
+
+    def __init__(self, fence: str, found: int, wrote: int) -> None:
+        self.fence, self.found, self.wrote = fence, found, wrote
+        super().__init__(fence, found, wrote)
+
+    def __str__(self) -> str:
+        found = f"epoch {self.found}" if self.found else "no epoch"
+        return (
+            f"{self.fence}: found {found}; allowed: {self.wrote} or later. The state was removed "
+            "(`tidemill features drop`) or the store lost writes: start the worker again"
         )
 
 

@@ -133,8 +133,14 @@ class Expression(ABC):
     def __pow__(self, other: Operand) -> Expression:
         return Binary("**", self, wrap(other))
 
+    def __rpow__(self, other: Operand) -> Expression:
+        return Binary("**", wrap(other), self)
+
     def __mod__(self, other: Operand) -> Expression:
         return Binary("%", self, wrap(other))
+
+    def __rmod__(self, other: Operand) -> Expression:
+        return Binary("%", wrap(other), self)
 
     def __neg__(self) -> Expression:
         return Binary("-", wrap(0), self)
@@ -281,44 +287,44 @@ def column(name: str) -> Expression:
     return Column(name)
 
 
-def present(of: Expression) -> Expression:
+def present(of: Operand) -> Expression:
     """True where there is a value."""
-    return Unary("present", of)
+    return Unary("present", wrap(of))
 
 
-def category(of: Expression) -> Expression:
+def category(of: Operand) -> Expression:
     """A stable number from 0 to 4095 for each string (CRC-32 modulo 4096)."""
-    return Unary("category", of)
+    return Unary("category", wrap(of))
 
 
-def fingerprint(of: Expression) -> Expression:
+def fingerprint(of: Operand) -> Expression:
     """A stable whole number below 2^24 for each string or number, to count distinct ones by.
 
     For strings the low 24 bits of CRC-32, for numbers of a hash of the float64. Float32 holds all
     of them exactly. Two different values agree by chance once in 16.8 million: of n values about
     n^2 / 2^25 are lost (0.03 of 1 000, 3 of 10 000, 300 of 100 000).
     """
-    return Unary("fingerprint", of)
+    return Unary("fingerprint", wrap(of))
 
 
-def hour(of: Expression) -> Expression:
+def hour(of: Operand) -> Expression:
     """The hour (0 to 23, UTC) of a time in milliseconds."""
-    return Unary("hour", of)
+    return Unary("hour", wrap(of))
 
 
-def minute_of_day(of: Expression) -> Expression:
+def minute_of_day(of: Operand) -> Expression:
     """The minute of the day (0 to 1439, UTC) of a time in milliseconds."""
-    return Unary("minute_of_day", of)
+    return Unary("minute_of_day", wrap(of))
 
 
-def day_of_week(of: Expression) -> Expression:
+def day_of_week(of: Operand) -> Expression:
     """The weekday (0 Monday to 6 Sunday, UTC) of a time in milliseconds."""
-    return Unary("day_of_week", of)
+    return Unary("day_of_week", wrap(of))
 
 
-def if_else(condition: Expression, yes: Operand, no: Operand) -> Expression:
+def if_else(condition: Operand, yes: Operand, no: Operand) -> Expression:
     """`yes` where the condition is true, `no` elsewhere."""
-    return Choice(condition, wrap(yes), wrap(no))
+    return Choice(wrap(condition), wrap(yes), wrap(no))
 
 
 def minimum(left: Operand, right: Operand) -> Expression:
@@ -331,26 +337,26 @@ def maximum(left: Operand, right: Operand) -> Expression:
     return Binary("maximum", wrap(left), wrap(right))
 
 
-def floor(of: Expression) -> Expression:
+def floor(of: Operand) -> Expression:
     """The largest whole number that is not larger."""
-    return Unary("floor", of)
+    return Unary("floor", wrap(of))
 
 
-def sqrt(of: Expression) -> Expression:
+def sqrt(of: Operand) -> Expression:
     """The square root; missing below zero."""
-    return Unary("sqrt", of)
+    return Unary("sqrt", wrap(of))
 
 
-def log(of: Expression) -> Expression:
+def log(of: Operand) -> Expression:
     """The natural logarithm; missing at zero and below."""
-    return Unary("log", of)
+    return Unary("log", wrap(of))
 
 
-def exp(of: Expression) -> Expression:
+def exp(of: Operand) -> Expression:
     """e to the power of the value; missing where that is not finite."""
-    return Unary("exp", of)
+    return Unary("exp", wrap(of))
 
 
-def absolute(of: Expression) -> Expression:
+def absolute(of: Operand) -> Expression:
     """The value without its sign."""
-    return Unary("abs", of)
+    return Unary("abs", wrap(of))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from tidemill.checks import check_kind, check_name, check_one_of
+from tidemill.checks import check_kind, check_name, check_one_of, check_unique
 from tidemill.durations import duration_ms
 from tidemill.errors import DeclarationError
 from tidemill.fields import Field, Record, typed_fields
@@ -62,5 +62,6 @@ class Entity:
         if not isinstance(self.keys, tuple) or not self.keys:
             raise DeclarationError(f"Entity {self.name}.keys", self.keys, "a tuple of field names")
         check_kind(f"Entity {self.name}.keys", self.keys, str, "a field name")
+        check_unique(f"Entity {self.name}.keys", self.keys)
         if self.expires is not None:
             duration_ms(f"Entity {self.name}.expires", self.expires)

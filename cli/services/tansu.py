@@ -24,7 +24,8 @@ class EmbeddedBroker(LocalServer):
     """Tansu on loopback, for demos and tests: it forgets every record when it stops.
 
     Its limits: `end_offsets` answers too low (base of the last batch + 1), no idempotent
-    producer, a group join takes half the session timeout.
+    producer, a group join takes half the session timeout, and a worker that is killed in the very
+    moment it joins a group can block that group until the group is deleted or the broker restarts.
     """
 
     name: ClassVar[str] = "The embedded broker"

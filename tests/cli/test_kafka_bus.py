@@ -1,8 +1,12 @@
 """Whole batches per partition, against the embedded broker."""
 
-import pytest
+from types import SimpleNamespace
 
-from cli.kafka_bus import ensure_topics
+import aiokafka
+import pytest
+import structlog
+
+from cli.kafka_bus import KafkaConsumer, ensure_topics
 from cli.services.ports import free_port
 from cli.services.tansu import EmbeddedBroker
 from cli.wiring import connect_producer
@@ -45,3 +49,17 @@ async def test_broker_that_is_not_there_is_named():
     with pytest.raises(BusUnavailable, match=nowhere):
         async with connect_producer(nowhere, NAMES):
             pass
+
+
+@pytest.mark.parametrize(("offsets", "expected"), [([5, 6], []), ([4, 5], []), ([9, 10], [9])])
+def test_records_that_are_gone_before_they_were_read_are_said(offsets, expected):
+    """A log whose retention outran a stopped worker is named once, with both offsets."""
+    consumer = KafkaConsumer(NAMES, (EVENTS,), {})
+    place = aiokafka.TopicPartition(NAMES.topic(EVENTS), 1)
+    consumer._client = SimpleNamespace(assignment=lambda: {place}, seek=lambda *_: None)
+    consumer.seek(EVENTS, 1, 5)
+    records = [SimpleNamespace(offset=offset) for offset in offsets]
+    with structlog.testing.capture_logs() as logs:
+        consumer._expected(place, records)
+        consumer._expected(place, [SimpleNamespace(offset=20)])
+    assert [(5, found) for found in expected] == [(log["wanted"], log["found"]) for log in logs]

@@ -11,7 +11,7 @@ from streams.alerts import Alerts
 from streams.measurements import Measurements
 from streams.microbatch import MicroBatches, Pace
 from streams.step import Records, Step
-from tidemill.errors import ArtifactError, BusUnavailable
+from tidemill.errors import ArtifactError, BusUnavailable, StateLost
 from tidemill.memory_bus import MemoryConsumer
 from tidemill.topics import EVENTS
 
@@ -226,6 +226,16 @@ async def test_a_fenced_partition_is_dropped(world: World) -> None:
                 assert set() == old.loop._owned
             assert PARTITIONS == len(new.consumer.partitions)
     assert 30 == world.total("events", "events_read")
+
+
+async def test_a_fence_that_is_gone_ends_the_run(world: World) -> None:
+    """Nobody took over a state that was removed: waiting for the group would be for ever."""
+    worker = Worker(world, world.rekey())
+    await until(lambda: world.total("events", "epoch") == PARTITIONS)
+    world.store.fences.clear()
+    fill(world, 9)
+    with pytest.raises(StateLost, match="found no epoch; allowed: 1 or later"):
+        await asyncio.wait_for(worker.task, 10)
 
 
 async def test_partitions_move_when_a_worker_joins_and_leaves(world: World) -> None:

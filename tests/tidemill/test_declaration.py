@@ -65,7 +65,7 @@ def derived(name: str, reads: str) -> DerivedFeature:
 
 NAME = "lower-case letters, digits and _, a letter first"
 TYPES = "str, float, int or bool, or one of them with | None"
-NUMBERS = "numbers; for a string: .equals(...), present(...) or category(...)"
+NUMBERS = "numbers; for a string: .equals(...), present(...), category(...) or fingerprint(...)"
 DURATION = "a positive duration such as 500ms, 30s, 5min, 6h or 14d"
 MISTAKES: dict[str, tuple[Callable[[], object], str, object, str]] = {
     "event name": (lambda: Event("Pay", "card", FIELDS), "Event.name", "Pay", NAME),
@@ -103,6 +103,12 @@ MISTAKES: dict[str, tuple[Callable[[], object], str, object, str]] = {
         "Entity card.keys",
         "card",
         "a tuple of field names",
+    ),
+    "entity key twice": (
+        lambda: Entity("card", ("card", "card")),
+        "Entity card.keys",
+        "card",
+        "each name once",
     ),
     "entity key kind": (lambda: Entity("card", (3,)), "Entity card.keys", 3, "a field name"),
     "window event": (lambda: window(event="pay"), "Window spent.event", "pay", "an Event"),

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pickle
 
 from tidemill import errors
-from tidemill.errors import DeclarationError, GateRefused, InputError, LogLost, TidemillError
+from tidemill.errors import (
+    DeclarationError,
+    GateRefused,
+    InputError,
+    LogLost,
+    StateLost,
+    TidemillError,
+)
 
 
 def test_every_error_is_a_tidemill_error_and_in_the_tree() -> None:
@@ -25,6 +32,7 @@ def test_errors_survive_a_process_boundary() -> None:
         DeclarationError("name", 1, "allowed", "file.py"),
         InputError("cause", "field", "found", "allowed"),
         LogLost("flights.events", 1, 10),
+        StateLost("{flights:0}:fence:events", 0, 3),
     ):
         assert vars(error) == vars(pickle.loads(pickle.dumps(error)))  # noqa: S301
 
@@ -40,6 +48,14 @@ def test_a_lost_log_says_which_and_what_to_do() -> None:
     text = str(LogLost("flights.events", 1, 10))
     for part in ("flights.events", "partition 1", "found no record", "offset 10", "TIDEMILL_HOME"):
         assert part in text
+
+
+def test_a_lost_state_says_what_is_left_and_what_to_do() -> None:
+    """The text names the fence, its epoch or that there is none, and the way out."""
+    text = str(StateLost("fence", 0, 3))
+    for part in ("fence: found no epoch", "3 or later", "features drop", "start the worker again"):
+        assert part in text
+    assert "found epoch 2" in str(StateLost("fence", 2, 3))
 
 
 def test_a_refusal_joins_its_reasons() -> None:

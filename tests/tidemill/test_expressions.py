@@ -182,6 +182,20 @@ def test_a_truth_value_of_an_expression_is_refused(use: Callable[[Expression], o
     assert "combine with & | ~, not and or not" == caught.value.allowed
 
 
+def test_a_constant_may_stand_on_either_side() -> None:
+    """A power and a remainder take a number before the column too."""
+    columns = {"x": np.array([1.0, 3.0])}
+    assert [2.0, 8.0] == (2**x).evaluate(columns, 2).tolist()
+    assert [0.0, 1.0] == (7 % x).evaluate(columns, 2).tolist()
+
+
+def test_a_function_takes_a_constant_too_and_refuses_the_rest() -> None:
+    """What is no expression is found where it is written."""
+    assert [2.0, 2.0] == sqrt(4).evaluate({}, 2).tolist()
+    with pytest.raises(DeclarationError, match="expression: found None; allowed: an expression"):
+        log(None)
+
+
 def test_a_constant_fills_every_row() -> None:
     """Constants are columns of their value, also strings."""
     assert [3, 3] == Constant(3).evaluate({}, 2).tolist()
