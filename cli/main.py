@@ -149,7 +149,8 @@ def retrain(
 
 
 def _in_words(found: dict[str, Any]) -> str:
-    lines = [f"{found['outcome']}: release {found['release']}, {found['rows']} examples"]
+    release = f"release {found['release']}, " if found["release"] else ""
+    lines = [f"{found['outcome']}: {release}{found['rows']} examples"]
     lines += [f"  {name}: {value:.5g}" for name, value in found["metrics"].items()]
     return "\n".join([*lines, *(f"  refused: {reason}" for reason in found["reasons"])])
 

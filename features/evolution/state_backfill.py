@@ -7,6 +7,7 @@ moment each record became known. The state then stands exactly at the offsets th
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from features.admission import Admission
+from features.admission import Admission, Decision
 from features.archive.events import Rules, known_events
 from features.archive.files import (
     BACKFILL,
@@ -32,9 +33,11 @@ from features.plan import FeaturePlan
 from features.replay import Replayer
 from tidemill.clock import Clock
 from tidemill.durations import HOUR_MS
+from tidemill.errors import DeclarationError, InputError
 from tidemill.topics import EVENTS, EXAMPLES
 
 PIECE_ROWS = 2_000
+UNREADABLE = ("missing_field", "wrong_type")  # causes that come from the declaration
 Advance = Callable[[int], None]
 
 
@@ -119,11 +122,15 @@ class StateBackfill:
         self.reached = Reached(live)
         self.total = archived_rows(home, self._name, EVENTS)
         """The archived events, those that do not count included."""
+        self._seen: Counter[str] = Counter()  # archived events by kind
+        self._unreadable: Counter[str] = Counter()
+        self._reason: dict[str, InputError] = {}
 
     def run(self, advance: Advance, limit: int | None = None) -> None:
         """Apply everything, or about `limit` events; `advance` hears of every so many read.
 
-        May block for long.
+        May block for long. Raises DeclarationError when the declaration cannot read what the
+        archive holds: its state would lack what the one before it has.
         """
         read = 0
         sources = [_Source(self._events(partition)) for partition in self._committed]
@@ -138,6 +145,8 @@ class StateBackfill:
             read += done
             if limit is not None and read >= limit:
                 break
+        if limit is None:
+            self._require_readable()
 
     def _events(self, partition: str) -> Iterator[_Part]:
         """One partition's events, judged as its worker did."""
@@ -150,16 +159,37 @@ class StateBackfill:
                 if partition == BACKFILL:  # no log has numbered them
                     messages = [m._replace(offset=number + i) for i, m in enumerate(messages)]
                 latest, number = int(known[-1]), number + len(messages)
-                admitted = admission.judge(messages).admitted
+                decision = admission.judge(messages)
+                admitted = decision.admitted
                 if partition != BACKFILL:
                     counted = sum(len(each.offsets) for each in admitted.values())
                     self._note(int(partition), counted, admission.stream_time)
                 offsets = np.array([message.offset for message in messages], np.int64)
+                self._note_unreadable(table["event"].slice(begin, PIECE_ROWS), offsets, decision)
                 pieces = [
                     _Piece(kind, each.columns, known[np.searchsorted(offsets, each.offsets)])
                     for kind, each in admitted.items()
                 ]
                 yield _Part(len(messages), latest, pieces)
+
+    def _note_unreadable(
+        self, kinds: pa.ChunkedArray, offsets: NDArray[np.int64], decision: Decision
+    ) -> None:
+        self._seen.update(kinds.to_pylist())
+        for message, error in decision.refused:
+            if error.cause in UNREADABLE:
+                kind = kinds[int(np.searchsorted(offsets, message.offset))].as_py()
+                self._unreadable[kind] += 1
+                self._reason.setdefault(kind, error)
+
+    def _require_readable(self) -> None:
+        """Raise when most events of a kind are lost on this declaration: it is a mistake then."""
+        for kind, count in self._unreadable.items():
+            if 2 * count > self._seen[kind]:
+                seen = f"{count:,} of {self._seen[kind]:,} archived events that it cannot read"
+                allowed = "fields that older events have too; a new one must be optional (`| None`)"
+                found = f"{seen} ({self._reason[kind]})"
+                raise DeclarationError(f"Event {kind}.fields", found, allowed)
 
     def _note(self, partition: int, accepted: int, stream_time: int) -> None:
         self.reached.accepted[partition] = self.reached.accepted.get(partition, 0) + accepted

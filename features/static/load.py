@@ -124,7 +124,10 @@ class StaticLoader:
         fence = self._fence(plan)
         epoch = (await self._store.fence_fields([fence]))[0].get("epoch")
         if epoch != version:
-            raise FencedError(f"{fence}: epoch: found {epoch}; allowed: {version} (another load)")
+            raise FencedError(
+                f"static row {plan.row.name}: found epoch {epoch}, another load that began later; "
+                f"allowed: {version}. The later one wins, nothing of this one is served"
+            )
 
     async def _swap(self, plan: StaticPlan, fields: dict[str, int], rows: int) -> list[int]:
         """Let the new version be served; returns the versions that stay."""

@@ -19,7 +19,8 @@ from streams.context import Context
 from streams.fold import Fold
 from streams.rekey import Rekey
 from streams.seeding import write_blobs, write_fences
-from tidemill import LabelRate, Window
+from tidemill import Event, LabelRate, Window
+from tidemill.errors import DeclarationError
 from tidemill.topics import EVENTS, UPDATES, Names
 
 HOUR = 3_600_000
@@ -258,3 +259,24 @@ async def test_labels_are_backfilled_from_the_examples(world: World) -> None:
     made = await backfilled(world, own, names_of(own))
     assert streamed.blobs == made.blobs
     assert fences(streamed) == fences(made)
+
+
+def demanding() -> FeaturePlan:
+    """The declaration with a mandatory field that no event ever had."""
+    project = make_project()
+    old = project.events[0]
+    new = Event("payment", "card", {**old.fields, "city": str})
+    features = tuple(
+        replace(f, event=new) if isinstance(f, Window) and f.event == old else f
+        for f in project.features
+    )
+    return compile_plan(replace(project, events=(new, *project.events[1:]), features=features))
+
+
+async def test_a_declaration_that_cannot_read_the_archive_makes_no_state(world: World) -> None:
+    """A new mandatory field would drop all events before it; it is refused, not done silently."""
+    traffic(world, 60, 3)
+    await archive(world)
+    made = StateBackfill(world.home, demanding(), Rules(SKEW, WINDOW), world.clock)
+    with pytest.raises(DeclarationError, match="archived events that it cannot read .city: found"):
+        made.run(lambda _: None)
