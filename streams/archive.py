@@ -86,7 +86,9 @@ class Archive:
         for kind, messages in records.items():
             buffer = self._buffers[kind, partition]
             # A log may deliver a record a second time.
-            fresh = [message for message in messages if message.offset >= buffer.next_offset]
+            fresh = messages
+            if messages[0].offset < buffer.next_offset:
+                fresh = [message for message in messages if message.offset >= buffer.next_offset]
             if not fresh:
                 continue
             if not buffer.messages:

@@ -25,7 +25,7 @@ class Pace:
     """How much to read at once and how long to wait before trying again."""
 
     poll_wait_ms: int = 100
-    batch_records: int = 20_000
+    batch_records: int = 50_000
     first_retry_seconds: float = 0.1
     last_retry_seconds: float = 5.0
 

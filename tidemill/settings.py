@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     """How long the broker may hold a fetch that finds nothing."""
     session_timeout_ms: int = pydantic.Field(default=6_000, ge=1_000, le=300_000)
     """A worker that is silent this long loses its partitions."""
-    batch_records: int = pydantic.Field(default=20_000, ge=1, le=100_000)
+    batch_records: int = pydantic.Field(default=50_000, ge=1, le=100_000)
     """The most records in one micro-batch."""
     snapshot_interval_ms: int = pydantic.Field(default=250, ge=20, le=3_600_000)
     """The shortest time between two snapshots of a learner."""

@@ -331,8 +331,8 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
     """Write to a name nobody reads, then give it its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_suffix(".tmp")
-    # Vectors, bodies and offsets hardly repeat: a dictionary would only cost time.
-    repeating = [f.name for f in table.schema if pa.types.is_string(f.type)]
+    # Ids, keys, vectors, bodies and offsets hardly repeat: a dictionary would only cost time.
+    repeating = [f.name for f in table.schema if f.name in ("event", "schema", "release")]
     with open(staging, "wb") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=repeating)
         file.flush()

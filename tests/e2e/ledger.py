@@ -96,7 +96,13 @@ class Ledger:
 
         async def applied() -> bool:
             found: Any = (await self.service.get("/v1/progress")).get("events", {})
-            return all(found.get(str(p), 0) >= end for p, end in sent[EVENTS].items())
+            # What an event changes may be there before the step that sent it on has committed.
+            for partition, end in sent[EVENTS].items():
+                fence = NAMES.fence(EVENTS, partition)
+                committed = int(await self.store.hget(fence, f"offset:{EVENTS}") or 0)
+                if min(found.get(str(partition), 0), committed) < end:
+                    return False
+            return True
 
         await until("all events are applied", applied)
         predictions = await read_log(self.service.kafka, PREDICTIONS)
