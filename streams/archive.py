@@ -71,6 +71,7 @@ class Archive:
         """
         if not claim and partition in self._lost:
             raise FencedError(f"archive: partition {partition} has another writer")
+        await asyncio.to_thread(_warm_up)
         await asyncio.to_thread(self._write_definition)
         self._lost.discard(partition)
         offsets = {}
@@ -139,6 +140,11 @@ class Archive:
             return ArchiveWriter(self._home, self._names.project, kind, partition)
         except OSError as error:
             raise StoreUnavailable(f"archive: {error}") from error
+
+
+def _warm_up() -> None:
+    """PyArrow imports pandas, where there is one, at its first array: not while events wait."""
+    pa.array([0])
 
 
 def _write(kind: str, partition: int, messages: Sequence[Message], writer: ArchiveWriter) -> None:
