@@ -27,7 +27,6 @@ from cli.services.ports import free_port
 from cli.services.valkey import EmbeddedValkey
 from tidemill.registry import Manifest, Registry
 
-FAST_SESSION = {"TIDEMILL_SESSION_TIMEOUT_MS": "2000"}
 MakeService = Callable[..., Service]
 Meet = Callable[..., Awaitable[tuple[Ledger, Traffic]]]
 Lanes = Callable[[int], Awaitable[list[Lane]]]

@@ -11,6 +11,7 @@ from typing import Any
 from aiokafka import AIOKafkaConsumer, ConsumerRecord, TopicPartition
 from processes import PROJECT_FILE, Service, until
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
 from features.archive.files import read_archive
 from features.columns import field_columns
@@ -91,6 +92,14 @@ class Ledger:
                 total[name.decode()] += int(value)
         return total
 
+    async def committed(self, step: str, partition: int) -> int:
+        """The next offset of a step that reads one topic; 0 from a store that was just away."""
+        try:
+            offset = await self.store.hget(NAMES.fence(step, partition), f"offset:{step}")
+        except RedisError:  # the connection was made before
+            return 0
+        return int(offset or 0)
+
     async def drained(self, sent: dict[str, dict[int, int]]) -> None:
         """Wait until every event, prediction and label in the log has had its effect."""
 
@@ -98,8 +107,7 @@ class Ledger:
             found: Any = (await self.service.get("/v1/progress")).get("events", {})
             # What an event changes may be there before the step that sent it on has committed.
             for partition, end in sent[EVENTS].items():
-                fence = NAMES.fence(EVENTS, partition)
-                committed = int(await self.store.hget(fence, f"offset:{EVENTS}") or 0)
+                committed = await self.committed(EVENTS, partition)
                 if min(found.get(str(partition), 0), committed) < end:
                     return False
             return True

@@ -19,6 +19,7 @@ from cli.services.ports import free_port
 from cli.services.process import Launch, spawn
 
 ROOT = Path(__file__).parents[2]
+FAST_SESSION = {"TIDEMILL_SESSION_TIMEOUT_MS": "2000"}
 PROJECT_FILE = Path(__file__).with_name("project.py")
 PATIENCE_SECONDS = 60.0
 EXIT_SECONDS = 30.0

@@ -13,9 +13,8 @@ import lightgbm
 import numpy as np
 import pytest
 from aiokafka import AIOKafkaProducer
-from conftest import FAST_SESSION
 from ledger import PARTITIONS, PLAN, judge_events, read_log
-from processes import PROJECT_FILE, Command, Service, until
+from processes import FAST_SESSION, PROJECT_FILE, Command, Service, until
 from redis.asyncio import Redis
 from traffic import START_MS, Traffic
 

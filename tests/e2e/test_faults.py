@@ -11,9 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FAST_SESSION
 from ledger import judge_events, read_log
-from processes import PROJECT_FILE, ROOT, environment, until
+from processes import FAST_SESSION, PROJECT_FILE, ROOT, environment, until
 
 from cli.services.ports import free_port
 from cli.services.tansu import EmbeddedBroker

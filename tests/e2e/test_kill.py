@@ -8,9 +8,8 @@ import random
 import time
 
 import pytest
-from conftest import FAST_SESSION
 from ledger import judge_events, places, read_log
-from processes import until
+from processes import FAST_SESSION, until
 
 from tidemill.topics import EVENTS
 

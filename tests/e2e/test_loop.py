@@ -6,9 +6,8 @@ import asyncio
 import json
 
 from aiokafka import AIOKafkaProducer
-from conftest import FAST_SESSION
 from ledger import NAMES, PROJECT, judge_events, read_log, replay
-from processes import until
+from processes import FAST_SESSION, until
 from traffic import START_MS
 
 from features.columns import field_columns

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from ledger import judge_events, read_log
-from processes import until
+from processes import FAST_SESSION, until
 from redis.asyncio import Redis
 
 from cli.services.ports import free_port
@@ -18,7 +18,6 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "contracts"))  # the test tre
 
 from valkey_cluster import ValkeyCluster
 
-FAST_SESSION = {"TIDEMILL_SESSION_TIMEOUT_MS": "2000"}
 STEPS = {"events", "updates", "join"}
 
 
