@@ -57,7 +57,10 @@ async def test_a_zombie_that_wakes_up_is_fenced_and_goes_on(lanes):
             asleep = len(zombie.log)
             zombie.wake()
             step = point.call.split(":")[1]
-            await _says(zombie, asleep, "fenced", step)
+            # The group may take the archive's partition from it before its next write is refused:
+            # it says nothing then, and the books below tell whether anything was written twice.
+            if step != "archive":
+                await _says(zombie, asleep, "fenced", step)
             await _says(zombie, asleep, "assigned", step)
             await heir.kill()
             await _advances(lane, zombie)  # by then all of it is the zombie's
