@@ -93,6 +93,22 @@ def _add_reports(app: FastAPI, service: ScoringService) -> None:
     async def status() -> Response:
         return _json(await service.status())
 
+    @app.get(
+        "/v1/quality",
+        summary="How the answers did: sliding, decayed, by slice and by the time of prediction",
+        description="Measured by the labels that came later, beside the frozen release. Buckets "
+        "marked `young` still wait for labels and say little.",
+        responses={
+            200: {"content": {_JSON: {"schema": {"$ref": "#/components/schemas/Quality"}}}},
+            404: {"description": "No worker has told of any quality yet"},
+        },
+    )
+    async def quality() -> Response:
+        if (body := await service.quality()) is not None:
+            return _json(body)
+        problem = Problem("unknown_quality", "worker", "nothing yet", "a worker that has begun")
+        return _json(msgspec.json.encode(ErrorBody(problem)), 404)
+
 
 def _add_inspection(app: FastAPI, service: ScoringService) -> None:
     @app.get(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import msgspec
 
 from api.errors import refuse_without_broker
-from features.decoding import check_time, label_error
+from features.decoding import check_label, label_error
 from tidemill import topics
 from tidemill.bus import Producer
 from tidemill.clock import Clock
 from tidemill.errors import BusUnavailable, InputError
+from tidemill.label import Kind
 from tidemill.wire import LabelEvent
 
 BROKER_DEADLINE_SECONDS = 5.0
@@ -26,8 +28,11 @@ class LabelsAccepted(msgspec.Struct, frozen=True):
 class LabelInbox:
     """Checks labels and answers once the broker has them."""
 
-    def __init__(self, producer: Producer, clock: Clock, skew_ms: int) -> None:
+    def __init__(
+        self, producer: Producer, clock: Clock, skew_ms: int, kind: Callable[[], Kind]
+    ) -> None:
         self._producer, self._clock, self._skew_ms = producer, clock, skew_ms
+        self._kind = kind
         self._decoder = msgspec.json.Decoder(LabelEvent | list[LabelEvent])
 
     def decode(self, body: bytes) -> list[LabelEvent]:
@@ -35,7 +40,7 @@ class LabelInbox:
         try:
             decoded: LabelEvent | list[LabelEvent] = self._decoder.decode(body)
         except msgspec.DecodeError as error:
-            raise label_error(error) from None
+            raise label_error(error, self._kind()) from None
         except UnicodeDecodeError as error:
             raise InputError("malformed", "body", str(error), "UTF-8") from None
         if isinstance(decoded, LabelEvent):
@@ -60,7 +65,7 @@ class LabelInbox:
 
     def _check(self, label: LabelEvent, place: str) -> None:
         try:
-            check_time(label.time, self._clock.now_ms() + self._skew_ms)
+            check_label(label, self._clock.now_ms() + self._skew_ms, self._kind())
         except InputError as error:
             field = f"{place}{error.field}"
             raise InputError(error.cause, field, error.found, error.allowed) from None

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.prior import PRIOR, Prior
+from tidemill.tasks import BINARY, Task
 
 
 class Head(Protocol):
@@ -47,8 +48,8 @@ class ModelSlot:
 
     __slots__ = ("current", "recent")
 
-    def __init__(self, schema: str, now_ms: int) -> None:
-        self.current = ServedModel(PRIOR, 0, Prior(), schema, 0, now_ms)
+    def __init__(self, schema: str, now_ms: int, task: Task = BINARY) -> None:
+        self.current = ServedModel(PRIOR, 0, Prior(task), schema, 0, now_ms)
         self.recent: NDArray[np.float32] | None = None
 
     def adopt(self, model: ServedModel) -> bool:

@@ -11,6 +11,7 @@ from api.errors import ErrorBody
 from api.labels import LabelsAccepted
 from tidemill.declaration import Project
 from tidemill.fields import Field
+from tidemill.quality import Quality
 from tidemill.wire import LabelEvent
 
 _TYPES: dict[type, str] = {str: "string", float: "number", int: "integer", bool: "boolean"}
@@ -48,17 +49,18 @@ def request_example(project: Project) -> Json:
 def label_example(project: Project) -> Json:
     """The label of the example request."""
     request = request_example(project)
-    key = "|".join(str(request[name]) for name in project.label.key)
+    names = project.label.key
+    key = "|".join(str(request[name]) for name in names) if names else "the answer's prediction_id"
     return {"key": key, "value": 1, "time": _EXAMPLE_TIME_MS}
 
 
 def add_raw_routes(document: Json, project: Project) -> Json:
     """Add the scoring and label routes to the document FastAPI generates from its own routes."""
-    records = (Answer, BatchAnswer, ErrorBody, LabelsAccepted, LabelEvent)
+    records = (Answer, BatchAnswer, ErrorBody, LabelsAccepted, LabelEvent, Quality)
     references, components = msgspec.json.schema_components(
         records, ref_template="#/components/schemas/{name}"
     )
-    answer, batch, error, accepted, label = references
+    answer, batch, error, accepted, label, _ = references
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(components, Request=request_schema(project))
     one = {"$ref": "#/components/schemas/Request"}

@@ -19,14 +19,15 @@ from tidemill.wire import Announcement
 class PlanPorts:
     """What is read from the store for one declaration; all raise StoreUnavailable.
 
-    `read_snapshot` gives the bytes of its learner's newest snapshot or None; `read_progress` gives
+    `read_snapshots` gives what brings a reader of its learner's snapshots from a release and number
+    to the newest one (see `ModelSource`); `read_progress` gives
     source partition → next event offset applied to its state at every target partition;
     `read_worker_status` gives its worker's status and the newest bad cases, ready for JSON;
     `note_serving` remembers that it is the declaration that serves; `inspector` looks at entities.
     """
 
     reader: VectorReader
-    read_snapshot: Callable[[], Awaitable[bytes | None]]
+    read_snapshots: Callable[[str, int], Awaitable[list[bytes]]]
     read_progress: Callable[[], Awaitable[Mapping[int, int]]]
     read_worker_status: Callable[[], Awaitable[tuple[dict[str, Any], list[Any]]]]
     note_serving: Callable[[], Awaitable[None]]

@@ -165,7 +165,7 @@ class Scorer:
         data, width = vector_bytes(vectors.matrix), 4 * vectors.matrix.shape[1]
         now_ms, join_key, encode = self._clock.now_ms(), self._decoder.join_key, _ENCODER.encode
         return [
-            Prediction(ids[i], join_key(request), request.time,
+            Prediction(ids[i], join_key(request, ids[i]), request.time,
                        data[i * width : (i + 1) * width], model.schema, pairs[0][i], pairs[1][i],
                        model.release, model.snapshot, now_ms, encode(request))
             for i, request in enumerate(requests)

@@ -27,6 +27,7 @@ from api.status import (
     encode_status,
     features_status,
     model_status,
+    worker_quality,
     worker_status,
 )
 from api.watch import ModelWatch, Watched
@@ -56,7 +57,9 @@ class ScoringService:
         )  # fmt: skip
         self.serving = build_serving(plan, self._shared)
         self._adopt(self.serving)
-        self._labels = LabelInbox(ports.producer, clock, settings.clock_skew_ms)
+        self._labels = LabelInbox(
+            ports.producer, clock, settings.clock_skew_ms, lambda: self.project.label.kind
+        )
         self.cut_over = CutOver(
             ports, Exchange(lambda: self.serving, self._build, self._adopt), clock
         )  # fmt: skip
@@ -168,6 +171,11 @@ class ScoringService:
             "bad_cases": bad_cases,
         }
         return encode_status(parts)
+
+    async def quality(self) -> bytes | None:
+        """The running quality as JSON, None before there is any; raises StoreUnavailable."""
+        found = await worker_quality(self.serving.ports)
+        return None if found is None else self._encode(found)
 
     async def look(self, entity: str, id_text: str, at: str | None) -> bytes:
         """One entity's features as JSON; raises InputError or StoreUnavailable."""

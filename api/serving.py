@@ -66,12 +66,12 @@ def build_serving(plan: FeaturePlan, shared: Shared) -> Serving:
     project, ports, clock = plan.project, shared.ports, shared.clock
     of_plan = ports.of_plan(plan)
     decoder = RequestDecoder(project, clock, shared.skew_ms)
-    slot = ModelSlot(plan.schema.hash, clock.now_ms())
+    slot = ModelSlot(plan.schema.hash, clock.now_ms(), plan.project.task)
     parts = ScorerParts(decoder, of_plan.reader, slot, shared.log, shared.measurements, clock)
     rules = ScoringRules(project, shared.measurements, clock)
     adoption = Adoption(
         ModelLoader(project, plan.schema, ports.registry),
-        ModelSource(ports.registry, of_plan.read_snapshot),
+        ModelSource(ports.registry, of_plan.read_snapshots),
         slot, shared.measurements, clock,
     )  # fmt: skip
     scorer = Scorer(parts, [entity.name for entity in project.entities])

@@ -12,7 +12,7 @@ from api.measurements import Measurements
 from api.model import ServedModel
 from api.ports import PlanPorts
 from features.plan import FeaturePlan
-from tidemill.errors import TidemillError
+from tidemill.errors import StoreUnavailable, TidemillError
 
 WORKER_DEADLINE_SECONDS = 1.0
 SCORING_ROUTES = ("score", "score_batch")
@@ -29,6 +29,20 @@ async def worker_status(ports: PlanPorts) -> tuple[dict[str, Any], list[Any]]:
     except (TidemillError, TimeoutError) as error:
         _LOG.warning("worker_status_unavailable", error=str(error) or type(error).__name__)
         return dict(_UNKNOWN_WORKER), []
+
+
+async def worker_quality(ports: PlanPorts) -> dict[str, Any] | None:
+    """The running quality (see `tidemill.quality`), None before a worker has told of any.
+
+    Raises StoreUnavailable.
+    """
+    try:
+        async with asyncio.timeout(WORKER_DEADLINE_SECONDS):
+            worker, _ = await ports.read_worker_status()
+    except TimeoutError:
+        raise StoreUnavailable(f"no answer within {WORKER_DEADLINE_SECONDS:g} s") from None
+    found: dict[str, Any] | None = worker.get("quality")
+    return found
 
 
 def features_status(plan: FeaturePlan, waiting: str) -> dict[str, Any]:

@@ -25,8 +25,8 @@ def static_baseline(
 ) -> NDArray[np.float64]:
     """Scores (rows,) of whole `vectors` by a model of the static columns of `training`."""
     schema, places = columns_of(schema_of(project), request_feature_names(project))
-    text = Trainer(project.trainer, schema, threads).train(
-        training.vectors[:, places], training.labels
+    text = Trainer(project.trainer, schema, threads, task=project.task).train(
+        training.vectors[:, places], training.labels, weights=training.weights
     )
     return score_model(text, vectors[:, places])
 

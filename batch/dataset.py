@@ -21,12 +21,13 @@ class Dataset:
 
     keys: NDArray[np.object_]  # join keys
     vectors: NDArray[np.float32]  # (rows, features), NaN = missing
-    labels: NDArray[np.int8]
+    labels: NDArray[np.float64]
     times: NDArray[np.int64]  # when scored, ms
     label_times: NDArray[np.int64]  # when the outcome came, ms
     scores: NDArray[np.float64]  # what was answered, NaN in backfilled rows
     baselines: NDArray[np.float64]  # what the frozen release said then
     live: NDArray[np.bool_]  # answered, not backfilled
+    weights: NDArray[np.float64]  # how many examples each stands for
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -53,17 +54,31 @@ class Extract:
 
 
 def extract(training: TrainingSet, from_ms: int | None = None, to_ms: int | None = None) -> Extract:
-    """Read the archive's examples with `from_ms` <= time < `to_ms`, each once.
+    """Read the archive's examples with `from_ms` <= time < `to_ms`, each prediction once.
+
+    What corrects an earlier example of the same prediction takes its place. The learner's weights
+    for labels that may still be corrected are not taken: here the corrections have come.
 
     A learner catches up from one offset. So a live example at or past the first one that `to_ms`
     leaves out stays out too: the learner gets it, and none is trained on and learned again.
     """
     table = read_examples(training.home, training.plan.project.name, from_ms)
     table, offsets = _up_to(table, to_ms)
-    table = each_once(table)
+    table = _newest(each_once(table))
     found = training.vectors(table)
     data = _dataset(some(table, found.rows), found.vectors)
     return Extract(data, offsets, found.computed, len(table) - len(found.rows))
+
+
+def _newest(examples: pa.Table) -> pa.Table:
+    """The last example of each prediction, by offset; rows without a prediction's id all stay."""
+    ids = examples["prediction_id"].to_numpy(zero_copy_only=False)
+    live = np.flatnonzero((examples["offset"].to_numpy() >= 0) & (ids != None) & (ids != ""))  # noqa: E711
+    last = dict(zip(ids[live].tolist(), live.tolist(), strict=True))
+    kept = np.ones(len(examples), bool)
+    kept[live] = False
+    kept[list(last.values())] = True
+    return examples if kept.all() else examples.filter(pa.array(kept))
 
 
 def _up_to(table: pa.Table, to_ms: int | None) -> tuple[pa.Table, dict[str, int]]:
@@ -93,5 +108,6 @@ def _dataset(table: pa.Table, vectors: NDArray[np.float32]) -> Dataset:
         scores=table["score"].to_numpy(),
         baselines=table["baseline"].to_numpy(),
         live=table["offset"].to_numpy() >= 0,
+        weights=table["sampled"].to_numpy(),
     )
     return data.take(np.lexsort((table["offset"].to_numpy(), data.label_times)))

@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from batch.dataset import Dataset
 from batch.trainer import Trainer, score_model
-from learners.quality import auc, log_loss
-from learners.tree_head import TreeHead
+from learners.families import warm_start
+from learners.learner import Learner
+from learners.quality import auc, log_loss, rmse
 from learners.trees import FrozenTrees
 from tidemill.declaration import Project
+from tidemill.tasks import BINARY, Task
 
 STEP_MS = 60_000
 """The simulated service exchanges its weights this often; the real one does so sooner."""
@@ -26,6 +28,7 @@ class Reason(StrEnum):
     SINGLE_CLASS = "single_class"
     NOT_FINITE = "not_finite"
     WORSE_LOG_LOSS = "worse_log_loss"
+    WORSE_SQUARED_ERROR = "worse_squared_error"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +45,28 @@ class Refusal:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How good scores were on the compared rows; None where it cannot be said."""
+    """How good scores were on the compared rows; None where it cannot be said.
+
+    Probabilities have a log-loss and an AUC, values a mean squared error.
+    """
 
     log_loss: float | None
     auc: float | None
+    squared_error: float | None = None
 
     @classmethod
-    def of(cls, labels: NDArray[np.int8], scores: NDArray[np.float64]) -> Quality:
-        """Measure scores against labels."""
-        return cls(log_loss(labels, scores), auc(labels, scores))
+    def of(cls, rows: Dataset, scores: NDArray[np.float64], task: Task = BINARY) -> Quality:
+        """Measure the scores of rows against their labels."""
+        labels, weights = rows.labels, rows.weights
+        if task.kind == "regression":
+            error = rmse(labels, scores, weights)
+            return cls(None, None, None if error is None else error**2)
+        return cls(log_loss(labels, scores, weights), auc(labels, scores, weights))
+
+    @property
+    def loss(self) -> float | None:
+        """What is compared: the log-loss, or the mean squared error."""
+        return self.log_loss if self.squared_error is None else self.squared_error
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +95,7 @@ class GateReport:
             "gate_compared_rows": self.compared_rows,
         }
         for role, quality in (("candidate", self.candidate), ("champion", self.champion)):
-            for name in ("log_loss", "auc"):
+            for name in ("log_loss", "auc", "squared_error"):
                 value = getattr(quality, name, None)
                 if value is not None:
                     numbers[f"gate_{role}_{name}"] = value
@@ -111,14 +127,13 @@ def judge(
     refusals = _too_little(older, newer.labels[compared], project)
     candidate, rival = None, None
     if not refusals:
-        text = trainer.train(older.vectors, older.labels, "candidate")
-        head = TreeHead.warm_start(FrozenTrees.parse(text), project.learner.learning_rate)
-        labels = newer.labels[compared]
-        scores = serve(head, newer)[compared]
-        candidate = Quality.of(labels, scores)
+        text = trainer.train(older.vectors, older.labels, "candidate", older.weights)
+        learner = warm_start(project.learner, FrozenTrees.parse(text), trainer.schema)
+        rows = newer.take(compared)
+        scores = serve(learner, newer)[compared]
+        candidate = Quality.of(rows, scores, project.task)
         if champion is not None:
-            answers = _champion_scores(newer.take(compared), champion)
-            rival = Quality.of(labels, answers)
+            rival = Quality.of(rows, _champion_scores(rows, champion), project.task)
         refusals = _verdict(scores, candidate, rival, project.gate.tolerance)
     return GateReport(
         rows=len(data),
@@ -132,7 +147,7 @@ def judge(
     )
 
 
-def serve(head: TreeHead, data: Dataset) -> NDArray[np.float64]:
+def serve(learner: Learner, data: Dataset) -> NDArray[np.float64]:
     """Score every row at its time with what was learned from the labels that had come by then.
 
     Time moves in steps of `STEP_MS`: in each, all requests are scored, then all labels learned.
@@ -143,9 +158,9 @@ def serve(head: TreeHead, data: Dataset) -> NDArray[np.float64]:
     learned_step = data.label_times // STEP_MS  # rows are in the order of their labels
     for step in np.union1d(asked_step, learned_step):
         rows = asked[slice(*np.searchsorted(asked_step, [step, step + 1]))]
-        scores[rows] = head.predict_many(data.vectors[rows])
+        scores[rows] = learner.predict_many(data.vectors[rows])
         known = slice(*np.searchsorted(learned_step, [step, step + 1]))
-        head.learn_many(data.vectors[known], data.labels[known])
+        learner.learn_many(data.vectors[known], data.labels[known], data.weights[known])
     return scores
 
 
@@ -166,14 +181,14 @@ def _champion_scores(rows: Dataset, champion: Champion) -> NDArray[np.float64]:
     return scores
 
 
-def _too_little(older: Dataset, labels: NDArray[np.int8], project: Project) -> list[Refusal]:
+def _too_little(older: Dataset, labels: NDArray[np.float64], project: Project) -> list[Refusal]:
     refusals = []
     for part, found in (("before the holdout", older.labels), ("to compare on", labels)):
         if len(found) < project.gate.min_rows:
             allowed = f"{project.gate.min_rows} or more"
             refusals.append(Refusal(Reason.TOO_FEW_ROWS, f"{len(found)} rows {part}", allowed))
-        elif len(np.unique(found)) < 2:
-            only = f"only label {found[0]} in the rows {part}"
+        elif project.task == BINARY and len(np.unique(found)) < 2:
+            only = f"only label {found[0]:g} in the rows {part}"
             refusals.append(Refusal(Reason.SINGLE_CLASS, only, "both labels"))
     return refusals
 
@@ -184,10 +199,12 @@ def _verdict(
     wrong = int((~np.isfinite(scores)).sum())
     if wrong:
         return [Refusal(Reason.NOT_FINITE, f"{wrong} scores that are no number", "none")]
-    if rival is None or rival.log_loss is None or candidate.log_loss is None:
+    if rival is None or rival.loss is None or candidate.loss is None:
         return []
-    limit = rival.log_loss * (1 + tolerance)
-    if candidate.log_loss <= limit:
+    limit = rival.loss * (1 + tolerance)
+    if candidate.loss <= limit:
         return []
-    allowed = f"at most {limit:.6f} (the champion's {rival.log_loss:.6f} and the tolerance)"
-    return [Refusal(Reason.WORSE_LOG_LOSS, f"{candidate.log_loss:.6f}", allowed)]
+    allowed = f"at most {limit:.6f} (the champion's {rival.loss:.6f} and the tolerance)"
+    values = candidate.squared_error is not None
+    reason = Reason.WORSE_SQUARED_ERROR if values else Reason.WORSE_LOG_LOSS
+    return [Refusal(reason, f"{candidate.loss:.6f}", allowed)]

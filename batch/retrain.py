@@ -85,11 +85,11 @@ def retrain(
         options.progress.advance()
         if not len(found.data):
             return _result(ExitCode.NOTHING_TO_TRAIN_ON, None, None, found)
-        trainer = Trainer(project.trainer, schema, options.threads, options.progress)
+        trainer = Trainer(project.trainer, schema, options.threads, options.progress, project.task)
         report = judge(project, found.data, trainer, _champion(registry, schema))
         if not report.passed:
             return _result(ExitCode.REFUSED, None, report, found)
-        text = trainer.train(found.data.vectors, found.data.labels, "release")
+        text = trainer.train(found.data.vectors, found.data.labels, "release", found.data.weights)
         manifest = _manifest(project, registry.next_name(), found, report, clock.now_ms())
         registry.publish(manifest, {MODEL_FILE: text})
         try:

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batch.progress import Progress, Silent
-from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from tidemill.declaration import LightGBM
 from tidemill.schema import FeatureSchema
+from tidemill.tasks import BINARY, Task
 
 _CHUNK_ROWS = 10_000  # a chunk of leaf numbers is 8 MB at 200 trees, whatever the rows
 
@@ -35,7 +35,7 @@ class _Debug:
 
 
 class Trainer:
-    """Trains binary classifiers on vectors of one schema; `threads` 0 means all cores."""
+    """Trains models for one task on vectors of one schema; `threads` 0 means all cores."""
 
     def __init__(
         self,
@@ -43,19 +43,28 @@ class Trainer:
         schema: FeatureSchema,
         threads: int = 0,
         progress: Progress | None = None,
+        task: Task = BINARY,
     ) -> None:
-        self.settings, self.schema = settings, schema
+        self.settings, self.schema, self.task = settings, schema, task
         self._threads, self._progress = threads, progress or Silent()
 
     def train(
-        self, vectors: NDArray[np.float32], labels: NDArray[np.int8], stage: str = "train"
+        self,
+        vectors: NDArray[np.float32],
+        labels: NDArray[Any],
+        stage: str = "train",
+        weights: NDArray[np.float64] | None = None,
     ) -> bytes:
-        """The text of a model of `vectors` (rows, features) and `labels` (rows,) of 0 and 1."""
+        """The text of a model of `vectors` (rows, features) and `labels` (rows,) of the task.
+
+        `weights` (rows,) say how many examples each stands for; None or all 1 is the same.
+        """
         # Hashed categories have gaps; it says so from threads that no verbosity setting reaches.
         lightgbm.register_logger(_Debug())
         data = lightgbm.Dataset(
             vectors,
             labels,
+            weight=None if weights is None or (weights == 1).all() else weights,
             feature_name=list(self.schema.names),
             categorical_feature=list(self.schema.categorical),
         )
@@ -69,7 +78,7 @@ class Trainer:
     def _parameters(self) -> dict[str, Any]:
         settings = self.settings
         return {
-            "objective": "binary",
+            "objective": self.task.kind,
             "num_leaves": settings.leaves,
             "learning_rate": settings.learning_rate,
             "min_data_in_leaf": settings.min_rows_per_leaf,
@@ -88,7 +97,7 @@ class Trainer:
 
 def score_model(model_text: bytes, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """What a frozen model says, (rows,), in little memory. Raises ArtifactError for a bad model."""
-    frozen = TreeHead.warm_start(FrozenTrees.parse(model_text), learning_rate=0)
+    frozen = FrozenTrees.parse(model_text)
     starts = range(0, len(vectors), _CHUNK_ROWS)
     chunks = [frozen.predict_many(vectors[start : start + _CHUNK_ROWS]) for start in starts]
     return np.concatenate([np.empty(0), *chunks])

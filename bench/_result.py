@@ -14,9 +14,35 @@ Samples = Mapping[str, tuple[str, Sequence[float]]]
 """Per measure its unit and what each round found."""
 
 
+Part = Mapping[str, Any]
+"""What one part of a benchmark found: `samples`, `ratios`, `skipped`, `equal`, and if it likes the
+`versions` of its packages."""
+
+
+def joined(name: str, parts: Sequence[Part]) -> dict[str, object]:
+    """The result file of several parts; its answers are equal when those of each part are."""
+
+    def every(field: str) -> dict[str, Any]:
+        return {key: value for part in parts for key, value in part.get(field, {}).items()}
+
+    return result(
+        name,
+        every("samples"),
+        equal=all(part["equal"] for part in parts),
+        ratios=every("ratios"),
+        skipped=every("skipped"),
+        versions=every("versions"),
+    )
+
+
 def median(samples: Sequence[float]) -> float:
     """The middle of the samples."""
     return float(np.median(samples))
+
+
+def rounded(value: float) -> float:
+    """Three decimals; four digits of what is less than 1."""
+    return round(value, 3) if abs(value) >= 1 else float(f"{value:.4g}")
 
 
 def result(  # noqa: PLR0913 - a result file has these parts
@@ -31,9 +57,9 @@ def result(  # noqa: PLR0913 - a result file has these parts
     """The fields of the file; a measure's value is the median of its samples."""
     measures: dict[str, Any] = {
         measure: {
-            "value": round(median(values), 3),
+            "value": rounded(median(values)),
             "unit": unit,
-            "samples": [round(value, 3) for value in values],
+            "samples": [rounded(value) for value in values],
         }
         for measure, (unit, values) in samples.items()
     }

@@ -131,11 +131,14 @@ async def make_app(home: Path, store_url: str) -> FastAPI:
     async def nothing() -> Any:
         return None
 
+    async def no_snapshots(release: str, number: int) -> list[bytes]:
+        return []
+
     plan = make_plan()
     names, store = Names("bench", 4), RedisStore(redis.asyncio.Redis.from_url(store_url))
     await load_store(plan, store, names)
     reader, inspector = VectorReader(plan, names, store), Inspector(plan, names, store)
-    of_plan = PlanPorts(reader, nothing, nothing, nothing, nothing, inspector)
+    of_plan = PlanPorts(reader, no_snapshots, nothing, nothing, nothing, inspector)
     file = ProjectFile(lambda: plan.project, lambda: None)
     ports = Ports(Discard(), Registry(home, "bench"), announcements, nothing, nothing,
                   lambda _: of_plan, file)  # fmt: skip

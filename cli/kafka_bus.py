@@ -207,6 +207,35 @@ class KafkaConsumer:
             if place in assigned
         )
 
+    def behind(self, kind: str, partition: int) -> int | None:
+        """From the high watermark of the last fetch, and how far the client has come."""
+        place = self._place(kind, partition)
+        if place is None or place not in self._next:
+            return 0
+        assert self._client is not None
+        end = self._client.highwater(place)
+        # Its own position goes on over what is no record: the marks of transactions, a gap.
+        state = self._client._subscription.subscription.assignment.state_value(place)
+        position = state.position if state.has_valid_position else 0
+        return None if end is None else max(0, end - max(position, self._next[place]))
+
+    def pause(self, kind: str, partition: int) -> None:
+        """Neither fetch nor return it."""
+        if place := self._place(kind, partition):
+            assert self._client is not None
+            self._client.pause(place)
+
+    def resume(self, kind: str, partition: int) -> None:
+        """Fetch it again."""
+        if place := self._place(kind, partition):
+            assert self._client is not None
+            self._client.resume(place)
+
+    def _place(self, kind: str, partition: int) -> aiokafka.TopicPartition | None:
+        """The partition as the client names it, None when it is not assigned."""
+        place = aiokafka.TopicPartition(self._names.topic(kind), partition)
+        return place if self._client is not None and place in self._client.assignment() else None
+
     async def stop(self) -> None:
         """Leave the group."""
         if self._client is not None:

@@ -19,6 +19,7 @@ from cli.command import (
 )
 from cli.dataset import Dask, dataset
 from cli.features import app as features
+from cli.learn import app as learn
 from cli.skew import skew
 from tidemill.loading import load_project
 from tidemill.settings import read_settings
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(features, name="features")
+app.add_typer(learn, name="learn")
 app.command()(dataset)
 app.command()(skew)
 
@@ -73,7 +75,7 @@ def worker(
         from cli.worker import work
 
         place = None if metrics_port is None else (metrics_host, metrics_port)
-        uvloop.run(work(project, settings, place))
+        uvloop.run(work(project, settings, place, file))
 
 
 @app.command()

@@ -20,6 +20,7 @@ from features.freshness import applied_offsets
 from features.inspection.look import Inspector
 from features.plan import FeaturePlan
 from features.vectors import VectorReader
+from streams.snapshots import read_missing
 from tidemill.loading import load_project
 from tidemill.settings import Settings
 
@@ -66,8 +67,8 @@ def _of_plan(clients: Clients, plan: FeaturePlan) -> PlanPorts:
     store, names = clients.store, names_of(plan, clients.settings)
     learner = plan.project.learner.name
 
-    async def read_snapshot() -> bytes | None:
-        return (await store.read([names.snapshot(learner)]))[0]
+    async def read_snapshots(release: str, number: int) -> list[bytes]:
+        return await read_missing(store, names, learner, (release, number))
 
     async def read_worker_status() -> tuple[dict[str, Any], list[Any]]:
         status, cases = await store.read([names.status(), names.bad_cases()])
@@ -78,7 +79,7 @@ def _of_plan(clients: Clients, plan: FeaturePlan) -> PlanPorts:
 
     return PlanPorts(
         reader=VectorReader(plan, names, store),
-        read_snapshot=read_snapshot,
+        read_snapshots=read_snapshots,
         read_progress=lambda: applied_offsets(store, names),
         read_worker_status=read_worker_status,
         note_serving=note_serving,

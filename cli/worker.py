@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import os
 import signal
+import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import prometheus_client
 import structlog
 
 from cli.kafka_bus import KafkaConsumer
+from cli.retrain_process import RetrainProcess
 from cli.wiring import Clients, connect
 from features.decoding import EventDecoder
 from features.evolution.differences import define
@@ -22,9 +26,10 @@ from streams.app import Worker, run_worker
 from streams.archive import Archive
 from streams.context import Context
 from streams.dead_letters import DeadLetterBox
+from streams.drift import DriftWatch
 from streams.fold import Fold
 from streams.join import Join
-from streams.learn import Learn
+from streams.learn import Learn, LearnSettings
 from streams.measurements import Measurements
 from streams.microbatch import MicroBatches, Pace
 from streams.rekey import Rekey
@@ -44,10 +49,14 @@ class Fetch:
 
 
 FIRST_RETRY_SECONDS, LAST_RETRY_SECONDS = 0.1, 5.0
+ALIGN_SECONDS = 60.0  # so long the join waits for labels that the broker says it has
 _LOG = structlog.get_logger()
 
 # Features are waited for; labels may gather for a moment, the archive longer: fewer, larger reads.
 LABELS, ARCHIVE = Fetch(20, 64 * 1024), Fetch(500, 1024 * 1024)
+# Some learners take a millisecond for an example, and between two polls the group has patience for
+# five minutes.
+LEARN_RECORDS = 5_000
 
 
 # A worker holds hundreds of thousands of records that are part of no cycle: at Python's own
@@ -55,8 +64,13 @@ LABELS, ARCHIVE = Fetch(20, 64 * 1024), Fetch(500, 1024 * 1024)
 GARBAGE_THRESHOLDS = (100_000, 50, 100)
 
 
-async def work(project: Project, settings: Settings, metrics: tuple[str, int] | None) -> None:
-    """Run a worker until SIGTERM or SIGINT; `metrics` is the address and port to serve them on."""
+async def work(
+    project: Project, settings: Settings, metrics: tuple[str, int] | None, file: Path
+) -> None:
+    """Run a worker until SIGTERM or SIGINT; `metrics` is the address and port to serve them on.
+
+    `file` is the project's, for the retrains that drift starts.
+    """
     gc.freeze()
     gc.set_threshold(*GARBAGE_THRESHOLDS)
     measurements = Measurements()
@@ -69,7 +83,22 @@ async def work(project: Project, settings: Settings, metrics: tuple[str, int] | 
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stopping.set)
         await _begin(clients, stopping)
-        await run_worker(_worker(clients, measurements), stopping)
+        retrain = _retrain_process(clients, file)
+        try:
+            await run_worker(_worker(clients, measurements, retrain), stopping)
+        finally:
+            retrain.stop()
+
+
+def _retrain_process(clients: Clients, file: Path) -> RetrainProcess:
+    # Half of the cores: the worker it runs beside has to keep up meanwhile.
+    threads = str(max((os.cpu_count() or 1) // 2, 1))
+    return RetrainProcess(
+        (sys.executable, "-m", "tidemill", "retrain", str(file), "--threads", threads),
+        os.environ,
+        clients.settings.home / f"{clients.plan.project.name}.drift_retrain",
+        clients.clock,
+    )
 
 
 async def _begin(clients: Clients, stopping: asyncio.Event) -> None:
@@ -98,14 +127,22 @@ def _serve_metrics(host: str, port: int, measurements: Measurements) -> None:
         ) from None
 
 
-def _worker(clients: Clients, measurements: Measurements) -> Worker:
+def _worker(clients: Clients, measurements: Measurements, retrain: RetrainProcess) -> Worker:
     settings, clock = clients.settings, clients.clock
     context = Context(
         clients.plan, clients.names, clients.store, clients.producer, measurements, clock
     )
     letters = DeadLetterBox(clients.producer, measurements, clock, settings.dead_letter_limit)
     decoder = EventDecoder(clients.plan.project, clock, settings.clock_skew_ms)
-    learn = Learn(context, clients.registry, settings.snapshot_interval_ms)
+    alerts = Alerts(clients.producer, clock)
+    drift = _drift(context, alerts, retrain)
+    learn = Learn(
+        context,
+        clients.registry,
+        alerts,
+        LearnSettings(settings.snapshot_interval_ms, settings.catch_up_seconds * 1000),
+        drift.add if drift else None,
+    )
     archive = Archive(
         context,
         settings.home,
@@ -116,25 +153,41 @@ def _worker(clients: Clients, measurements: Measurements) -> Worker:
     steps: list[tuple[Step, Fetch]] = [
         (Rekey(context, decoder, letters, settings.duplicate_window), features),
         (Fold(context, settings.cache_bytes), features),
-        (Join(context, letters, settings.clock_skew_ms), LABELS),
+        (Join(context, letters, settings.clock_skew_ms, settings.pending_predictions), LABELS),
         (learn, LABELS),
         (archive, ARCHIVE),
     ]
-    alerts = Alerts(clients.producer, clock)
     pace = Pace(batch_records=settings.batch_records)
+    paces = {
+        Join.name: replace(pace, align_seconds=ALIGN_SECONDS),
+        Learn.name: replace(pace, batch_records=min(LEARN_RECORDS, settings.batch_records)),
+    }
     return Worker(
         clients.names,
         clients.broker,
         settings.home / "faust",
         settings.session_timeout_ms,
         [
-            MicroBatches(step, _consumer(clients, step, fetch), measurements, pace, alerts)
+            MicroBatches(
+                step,
+                _consumer(clients, step, fetch),
+                measurements,
+                paces.get(step.name, pace),
+                alerts,
+            )
             for step, fetch in steps
         ],
-        StatusBoard(context, learn),
+        StatusBoard(context, learn, drift),
         alerts,
         learn.wake,
     )
+
+
+def _drift(context: Context, alerts: Alerts, retrain: RetrainProcess) -> DriftWatch | None:
+    declared = context.plan.project.drift
+    if declared is None:
+        return None
+    return DriftWatch(declared, context, alerts, retrain.start, retrain.last_started_ms())
 
 
 def _consumer(clients: Clients, step: Step, fetch: Fetch) -> KafkaConsumer:

@@ -20,6 +20,8 @@ The answer of ``GET /v1/status`` (times are milliseconds since the epoch; ``*_ms
                             "auc": {"service": 0.78, "release": 0.77},
                             "log_loss": {"service": 0.45, "release": 0.46},
                             "release": "r0001", "snapshot": 12}],
+                "quality": {"task": "binary", "examples": 12345, "since_ms": 1367366400000,
+                            "now_ms": 1368366400000, ...},
                 "counts": {"events_read": 0, "events_applied": 0, "dead_letters": 0,
                            "predictions": 0, "labels_joined": 0, "examples": 0,
                            "bad_cases": 0}},
@@ -29,6 +31,10 @@ The answer of ``GET /v1/status`` (times are milliseconds since the epoch; ``*_ms
 
 - ``swaps`` holds release changes only, oldest first; a new snapshot of one release is no swap.
 - Both ``series`` are oldest first, one point a second, the last 600.
+- ``quality`` is the document of ``GET /v1/quality``, described in the OpenAPI document: its
+  ``"sliding"``, ``"decayed"``, ``"maturity"``, ``"buckets"``, ``"slices"``, ``"experts"`` and
+  ``"drift"``; absent before the worker knows of any. A regression has ``mae`` and ``rmse`` where
+  others have ``auc`` and ``log_loss``, in the ``series`` too.
 - ``bad_cases`` is newest first, at most 20; a missing feature is ``null``.
 - Anything not known yet is ``null`` (``auc``, ``log_loss``, percentiles, ``model`` fields before
   the first release) or an empty list; the page then says what it waits for.

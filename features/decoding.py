@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any
 
 import msgspec
 
@@ -13,6 +14,7 @@ from tidemill.clock import Clock
 from tidemill.declaration import Project
 from tidemill.errors import InputError
 from tidemill.fields import Field
+from tidemill.label import Kind
 from tidemill.sources import Event
 from tidemill.wire import LabelEvent
 
@@ -20,7 +22,7 @@ from tidemill.wire import LabelEvent
 LARGEST_WHOLE = 2**53
 Whole = Annotated[int, msgspec.Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Time = int | Annotated[datetime, msgspec.Meta(tz=True)]
-LABEL_VALUES = " or ".join(map(str, get_args(get_type_hints(LabelEvent)["value"])))
+LABEL_VALUES = {"binary": "0 or 1", "number": "a finite number"}
 TIME_ALLOWED = "milliseconds since 1970 (integer) or ISO 8601 with an offset"
 _EXPECTED = re.compile(r"Expected `(?P<allowed>[^`]+)`, got `(?P<found>[^`]+)`")
 _LIMIT = re.compile(r"Expected `int` [<>]= ")
@@ -56,11 +58,11 @@ def input_error(error: msgspec.DecodeError) -> InputError:
     return InputError("invalid_value", path or "body", found, "a declared value")
 
 
-def label_error(error: msgspec.DecodeError) -> InputError:
-    """`input_error` for a label, or a list of them: its value is one of a few."""
+def label_error(error: msgspec.DecodeError, kind: Kind = "binary") -> InputError:
+    """`input_error` for a label, or a list of them: it says which values there are."""
     found = input_error(error)
     if found.field.endswith("value") and found.cause in ("wrong_type", "invalid_value"):
-        return InputError(found.cause, found.field, found.found, LABEL_VALUES)
+        return InputError(found.cause, found.field, found.found, LABEL_VALUES[kind])
     return found
 
 
@@ -218,8 +220,10 @@ class RequestDecoder:
                 raise InputError(error.cause, field, error.found, error.allowed) from None
         return list(requests)
 
-    def join_key(self, request: Any) -> str:
-        """The key by which the label finds the request's prediction."""
+    def join_key(self, request: Any, prediction_id: str) -> str:
+        """The key by which the label finds the request's prediction: its fields, or else its id."""
+        if not self._key:
+            return prediction_id
         if len(self._key) == 1:
             return str(getattr(request, self._key[0]))
         return "|".join(str(getattr(request, name)) for name in self._key)
@@ -242,14 +246,23 @@ class RequestDecoder:
 _LABEL: msgspec.json.Decoder[LabelEvent] = msgspec.json.Decoder(LabelEvent)
 
 
-def decode_label(body: bytes, latest_ms: int) -> LabelEvent:
+def decode_label(body: bytes, latest_ms: int, kind: Kind = "binary") -> LabelEvent:
     """One label as producers send it; raises InputError."""
     try:
         label: LabelEvent = _decode(_LABEL, body)
     except msgspec.DecodeError as error:
-        raise label_error(error) from None
-    check_time(label.time, latest_ms)
+        raise label_error(error, kind) from None
+    check_label(label, latest_ms, kind)
     return label
+
+
+def check_label(label: LabelEvent, latest_ms: int, kind: Kind) -> None:
+    """Raise InputError for a value or a time that no label can have."""
+    allowed = label.value in (0, 1) if kind == "binary" else math.isfinite(label.value)
+    if not allowed:
+        found = f"{label.value:g}"
+        raise InputError("invalid_value", "value", found, LABEL_VALUES[kind])
+    check_time(label.time, latest_ms)
 
 
 def event_key(event: Event, record: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 from features.admission import Admitted
 from features.columns import field_columns
 from tidemill.declaration import LABEL_VALUE
+from tidemill.label import CORRECTION
 from tidemill.sources import Event
 from tidemill.wire import Example
 
@@ -30,11 +31,14 @@ class LabelEvents:
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(struct)
 
     def admitted(self, examples: Sequence[tuple[int, Example]]) -> Admitted:
-        """Examples with their offsets, in the log's order; one without its request is left out."""
+        """Examples with their offsets, in the log's order.
+
+        Left out are those without their request, and corrections: a rate counts a prediction once.
+        """
         records: list[Any] = []
         offsets: list[int] = []
         for offset, example in examples:
-            if not example.prediction.request:
+            if not example.prediction.request or example.kind == CORRECTION:
                 continue
             record = self._decoder.decode(example.prediction.request)
             record.time, record.value = example.label_time, float(example.label)

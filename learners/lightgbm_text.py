@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidemill.errors import ArtifactError
+from tidemill.tasks import BINARY, REGRESSION, Task
 
 # decision_type of the text format (LightGBM include/LightGBM/tree.h): bit 0 says categorical, bit 1
 # that missing values go left, bits 2-3 what counts as missing.
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING_SHIFT = 1, 2, 2
 _MISSING_ZERO, _MISSING_NAN = 1, 2
 _WORD_BITS = 32
+_TASKS = {"binary sigmoid:1": BINARY, "regression": REGRESSION}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class TreeArrays:
     `thresholds`.
     """
 
+    task: Task
     features: tuple[str, ...]
     roots: NDArray[np.int32]  # (trees,)
     split_features: NDArray[np.int32]  # (nodes,)
@@ -38,18 +41,22 @@ class TreeArrays:
     bits: NDArray[np.uint32]
     leaf_counts: NDArray[np.int32]  # (trees,)
     leaf_values: NDArray[np.float64]  # (leaves,)
-    leaf_weights: NDArray[np.float64]  # (leaves,) sum of p(1-p) of the training rows in the leaf
+    # (leaves,) sum of p(1-p) of the training rows in the leaf; a regression's: their number
+    leaf_weights: NDArray[np.float64]
 
 
 def parse_model(text: bytes) -> TreeArrays:
-    """Read a binary classifier. Raises ArtifactError for what this module cannot read exactly."""
+    """Read a classifier of two classes or a regression.
+
+    Raises ArtifactError for what this module cannot read exactly.
+    """
     try:
         head, *blocks = text.decode().split("\nTree=")
-        features = _features(_fields(head))
+        task, features = _head(_fields(head))
         trees = [_Tree(_fields(block.split("\n\n", 1)[0])) for block in blocks]
         if not trees:
             raise ArtifactError("model text: found no tree; allowed: one or more")
-        arrays = _joined(features, trees)
+        arrays = _joined(task, features, trees)
     except (KeyError, ValueError, IndexError) as error:
         raise ArtifactError(f"model text: {type(error).__name__}: {error}") from error
     _check_references(arrays)
@@ -60,14 +67,15 @@ def _fields(block: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
 
-def _features(head: dict[str, str]) -> tuple[str, ...]:
+def _head(head: dict[str, str]) -> tuple[Task, tuple[str, ...]]:
     for name, allowed in (("version", "v4"), ("num_class", "1"), ("num_tree_per_iteration", "1")):
         if head.get(name) != allowed:
             raise ArtifactError(f"model text: {name}: found {head.get(name)}; allowed: {allowed}")
-    if head.get("objective") != "binary sigmoid:1":
-        found = head.get("objective")
-        raise ArtifactError(f"model text: objective: found {found}; allowed: binary sigmoid:1")
-    return tuple(head["feature_names"].split(" "))
+    found = head.get("objective")
+    if found not in _TASKS:
+        allowed = ", ".join(_TASKS)
+        raise ArtifactError(f"model text: objective: found {found}; allowed: {allowed}")
+    return _TASKS[found], tuple(head["feature_names"].split(" "))
 
 
 def _numbers(fields: dict[str, str], name: str, kind: Any, expected: int) -> NDArray[Any]:
@@ -126,7 +134,7 @@ class _Tree:
         self.thresholds = np.where(categorical, 0.0, thresholds)
 
 
-def _joined(features: tuple[str, ...], trees: list[_Tree]) -> TreeArrays:
+def _joined(task: Task, features: tuple[str, ...], trees: list[_Tree]) -> TreeArrays:
     leaf_counts = np.array([tree.leaves for tree in trees], np.int32)
     leaf_starts = np.cumsum(leaf_counts) - leaf_counts
     node_starts = leaf_starts - np.arange(len(trees))
@@ -143,6 +151,7 @@ def _joined(features: tuple[str, ...], trees: list[_Tree]) -> TreeArrays:
         return np.concatenate([getattr(tree, name) for tree in trees]).astype(kind)
 
     return TreeArrays(
+        task=task,
         features=features,
         roots=np.where(leaf_counts > 1, node_starts, ~leaf_starts).astype(np.int32),
         split_features=join("split_features", np.int32),

@@ -7,8 +7,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from learners.learner import Scores, Vectors, checked_labels, checked_weights
 from learners.trees import FrozenTrees
 from tidemill.errors import ArtifactError
+from tidemill.learner_kinds import TreeHead as Settings
+from tidemill.tasks import Task
 
 # A leaf's sum begins as if the head had seen this share of the leaf's training rows: the sum of
 # p(1-p) that LightGBM keeps is what their squared slopes of the log-loss are expected to add up to.
@@ -28,33 +31,33 @@ class _State(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TreeHead:
-    """Boosted trees give one leaf per tree; a logistic regression over the leaves learns online.
+    """Boosted trees give one leaf per tree; a linear model over the leaves learns online.
 
     Trees and head: He et al., "Practical Lessons from Predicting Clicks on Ads at Facebook" (ADKDD
     2014), section 3. Step sizes: Duchi, Hazan and Singer, "Adaptive Subgradient Methods" (JMLR
-    2011), diagonal AdaGrad. Predicting changes no state; one thread may learn while nobody else
-    uses the same head.
+    2011), diagonal AdaGrad. The loss is the log-loss, a regression's half the squared error.
     """
 
     def __init__(
         self,
         trees: FrozenTrees,
-        learning_rate: float,
+        settings: Settings,
         weights: NDArray[np.float64],
         sums: NDArray[np.float64],
     ) -> None:
-        self.trees, self.learning_rate = trees, learning_rate
+        self.trees, self.settings = trees, settings
         self.weights, self.sums = weights, sums
+        self._unit = trees.unit
 
     @classmethod
-    def warm_start(cls, trees: FrozenTrees, learning_rate: float) -> TreeHead:
+    def warm_start(cls, trees: FrozenTrees, settings: Settings) -> TreeHead:
         """A head that predicts what the release predicts, primed to move little at first."""
-        sums = np.maximum(PRIME_SHARE * trees.leaf_weights, PRIME_FLOOR)
-        return cls(trees, learning_rate, trees.leaf_values.copy(), sums)
+        sums = np.maximum(PRIME_SHARE * trees.leaf_weights, PRIME_FLOOR) * trees.unit**2
+        return cls(trees, settings, trees.leaf_values.copy(), sums)
 
     @classmethod
-    def restore(cls, trees: FrozenTrees, learning_rate: float, state: bytes) -> TreeHead:
-        """The head of this `state()`. Raises ArtifactError when it is damaged or of other trees."""
+    def restore(cls, trees: FrozenTrees, settings: Settings, state: bytes) -> TreeHead:
+        """The head of this `snapshot()`. Raises ArtifactError when damaged or of other trees."""
         try:
             saved = msgspec.msgpack.decode(state, type=_State)
             weights, sums = (np.frombuffer(data, "<f8") for data in (saved.weights, saved.sums))
@@ -67,76 +70,92 @@ class TreeHead:
             raise ArtifactError(f"head state: found {weights.shape} weights; allowed: {shape}")
         if not (np.isfinite(weights).all() and np.isfinite(sums).all() and (sums > 0).all()):
             raise ArtifactError("head state: found numbers that are not finite")
-        return cls(trees, learning_rate, weights.copy(), sums.copy())
+        return cls(trees, settings, weights.copy(), sums.copy())
 
-    def state(self) -> bytes:
+    @property
+    def task(self) -> Task:
+        """What the release predicts."""
+        return self.trees.task
+
+    def snapshot(self) -> bytes:
         """Everything learned, as bytes; the same state gives the same bytes."""
         weights, sums = (array.astype("<f8", copy=False) for array in (self.weights, self.sums))
         return msgspec.msgpack.encode(_State(self.trees.digest, weights.tobytes(), sums.tobytes()))
 
     def clone(self) -> TreeHead:
         """A head of its own with the same state, on the same trees."""
-        return TreeHead(self.trees, self.learning_rate, self.weights.copy(), self.sums.copy())
+        return TreeHead(self.trees, self.settings, self.weights.copy(), self.sums.copy())
 
-    def predict_many(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Probabilities (rows,) for float32 vectors (rows, features)."""
-        return _probabilities(self.trees.leaves(vectors), self.weights)
+    def update_norm(self) -> float:
+        """The Euclidean distance of the weights from the release's leaf values."""
+        return float(np.linalg.norm(self.weights - self.trees.leaf_values))
 
-    def baseline_many(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        """What the frozen release predicts, (rows,)."""
-        return _probabilities(self.trees.leaves(vectors), self.trees.leaf_values)
+    def predict_many(self, vectors: Vectors) -> Scores:
+        """Probabilities or values (rows,) for float32 vectors (rows, features)."""
+        return self._predictions(self.trees.leaves(vectors), self.weights)
 
-    def predict_both(
-        self, vectors: NDArray[np.float32]
-    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """`predict_many` and `baseline_many`, walking the trees once."""
+    def predict_both(self, vectors: Vectors) -> tuple[Scores, Scores]:
+        """`predict_many` and what the frozen release predicts, walking the trees once."""
         leaves = self.trees.leaves(vectors)
-        return _probabilities(leaves, self.weights), _probabilities(leaves, self.trees.leaf_values)
+        baselines = self._predictions(leaves, self.trees.leaf_values)
+        return self._predictions(leaves, self.weights), baselines
 
     def learn_many(
-        self, vectors: NDArray[np.float32], labels: NDArray[np.generic]
-    ) -> NDArray[np.float64]:
-        """Predict, then learn, row by row in order; returns the probabilities before learning.
+        self,
+        vectors: Vectors,
+        labels: NDArray[np.generic],
+        weights: NDArray[np.float64] | None = None,
+    ) -> Scores:
+        """Predict, then learn, row by row in order; returns the predictions before learning.
 
-        `labels` (rows,) hold 0 and 1. Raises ValueError, and learns nothing, for any other.
+        An example of weight w moves the leaves as one of w times the slope. Raises ValueError, and
+        learns nothing, for labels that the task does not have and for bad weights.
         """
-        outcomes = np.array(labels, np.float64)
-        if outcomes.shape != (len(vectors),) or not np.isin(outcomes, (0.0, 1.0)).all():
-            raise ValueError(f"labels: found {labels!r}; allowed: {len(vectors)} values of 0 or 1")
-        leaves = self.trees.leaves(vectors)
-        return _learn(leaves, outcomes, self.weights, self.sums, self.learning_rate)
+        rows = len(vectors)
+        outcomes, importances = (
+            checked_labels(self.task, labels, rows),
+            checked_weights(weights, rows),
+        )
+        limit = self.settings.max_step * self._unit
+        rate = self.settings.learning_rate * self._unit
+        return _learn(
+            self.trees.leaves(vectors), outcomes, importances, self.weights, self.sums, rate, limit,
+            self.task.kind == "binary",
+        )  # fmt: skip
+
+    def _predictions(self, leaves: NDArray[np.int32], weights: NDArray[np.float64]) -> Scores:
+        return self.trees.predictions_of(self.trees.raw_of(leaves, weights))
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _probabilities(leaves: NDArray[np.int32], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    rows, trees = leaves.shape
-    scores = np.empty(rows)
-    for row in range(rows):
-        total = 0.0
-        for tree in range(trees):  # in LightGBM's order, so that sums are equal to the last bit
-            total += weights[leaves[row, tree]]
-        scores[row] = 1 / (1 + np.exp(-total))
-    return scores
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _learn(
+def _learn(  # noqa: PLR0913  a kernel takes arrays, not objects
     leaves: NDArray[np.int32],
     labels: NDArray[np.float64],
+    importances: NDArray[np.float64],
     weights: NDArray[np.float64],
     sums: NDArray[np.float64],
     learning_rate: float,
+    max_step: float,
+    logistic: bool,
 ) -> NDArray[np.float64]:
     rows, trees = leaves.shape
-    scores = np.empty(rows)
+    scores, steps = np.empty(rows), np.empty(trees)
     for row in range(rows):
         total = 0.0
         for tree in range(trees):
             total += weights[leaves[row, tree]]
-        scores[row] = 1 / (1 + np.exp(-total))
-        slope = scores[row] - labels[row]  # of the log-loss, for every leaf the row falls into
+        scores[row] = 1 / (1 + np.exp(-total)) if logistic else total
+        # Of the loss, for every leaf the row falls into.
+        slope = importances[row] * (scores[row] - labels[row])
+        if slope == 0:
+            continue
+        moved = 0.0
         for tree in range(trees):
             leaf = leaves[row, tree]
             sums[leaf] += slope * slope
-            weights[leaf] -= learning_rate * slope / np.sqrt(sums[leaf])
+            steps[tree] = learning_rate * slope / np.sqrt(sums[leaf])
+            moved += steps[tree]
+        share = min(1.0, max_step / abs(moved)) if moved != 0 else 1.0
+        for tree in range(trees):
+            weights[leaves[row, tree]] -= share * steps[tree]
     return scores

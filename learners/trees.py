@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from learners.learner import Scores, Vectors
 from learners.lightgbm_text import TreeArrays, parse_model
+from tidemill.tasks import Task
 
 
 class FrozenTrees:
-    """A LightGBM binary classifier, read only; safe to use from several threads.
+    """A LightGBM classifier of two classes or a regression, read only; safe from several threads.
 
     Walking the trees in a compiled kernel gives the leaves LightGBM's own predictor gives (tested
     equal) and costs a single vector half of what a call of LightGBM's C API does, without loading
@@ -23,6 +28,7 @@ class FrozenTrees:
         self._arrays = arrays
         self.digest = digest
         """SHA-256 of the model text: what a learner's state belongs to."""
+        self.task: Task = arrays.task
         self.features = arrays.features
         self.leaf_counts = arrays.leaf_counts
         """Leaves of each tree, int32 (trees,)."""
@@ -34,13 +40,47 @@ class FrozenTrees:
             arrays.leaf_counts
         )
         """Number of each tree's first leaf, int64 (trees,)."""
+        self._walked = threading.local()
 
     @classmethod
     def parse(cls, model_text: bytes) -> FrozenTrees:
-        """Read LightGBM's text format. Raises ArtifactError for all but a binary classifier."""
+        """Read LightGBM's text format. Raises ArtifactError for a model of another kind."""
         return cls(parse_model(model_text), hashlib.sha256(model_text).hexdigest())
 
-    def leaves(self, vectors: NDArray[np.float32]) -> NDArray[np.int32]:
+    @property
+    def unit(self) -> float:
+        """What raw values are measured in: 1 for log-odds, else how far the values spread.
+
+        The variance of a sum of trees is taken for the sum of their variances over the training
+        rows.
+        """
+        if self.task.kind == "binary":
+            return 1.0
+        counts = np.maximum(self.leaf_weights, 1.0)
+        tree_of = np.repeat(np.arange(len(self.leaf_counts)), self.leaf_counts)
+        total = np.bincount(tree_of, counts)
+        means = np.bincount(tree_of, counts * self.leaf_values) / total
+        squares = counts * (self.leaf_values - means[tree_of]) ** 2
+        return float(np.sqrt((np.bincount(tree_of, squares) / total).sum())) or 1.0
+
+    def raw_many(self, vectors: Vectors) -> Scores:
+        """Log-odds, or a regression's values, (rows,)."""
+        return self.raw_of(self.leaves(vectors), self.leaf_values)
+
+    def predict_many(self, vectors: Vectors) -> Scores:
+        """Probabilities of label 1, or a regression's values, (rows,)."""
+        return self.predictions_of(self.raw_many(vectors))
+
+    @staticmethod
+    def raw_of(leaves: NDArray[np.int32], values: NDArray[np.float64]) -> Scores:
+        """The sum of each row's leaves (rows, trees) in the trees' order, as LightGBM adds them."""
+        return _sums(leaves, values)
+
+    def predictions_of(self, raw: Scores) -> Scores:
+        """What raw values mean: probabilities, or themselves."""
+        return raw if self.task.kind == "regression" else _probabilities(raw)
+
+    def leaves(self, vectors: Vectors) -> NDArray[np.int32]:
         """The leaf of every tree for every vector.
 
         `vectors` is float32 (rows, features), NaN where a value is missing; the result int32 (rows,
@@ -50,6 +90,24 @@ class FrozenTrees:
             raise ValueError(
                 f"vectors: found shape {vectors.shape}; allowed: (rows, {len(self.features)})"
             )
+        held = getattr(self._walked, "vectors", None)
+        if held is not None and held is vectors and self._walked.leaves is not None:
+            return self._walked.leaves  # type: ignore[no-any-return]
+        numbers = self._walk(vectors)
+        if held is vectors:
+            self._walked.leaves = numbers
+        return numbers
+
+    @contextmanager
+    def walked_once(self, vectors: Vectors) -> Iterator[None]:
+        """While it lasts, this thread walks the trees once for this array, which nobody changes."""
+        self._walked.vectors, self._walked.leaves = vectors, None
+        try:
+            yield
+        finally:
+            self._walked.vectors = self._walked.leaves = None
+
+    def _walk(self, vectors: Vectors) -> NDArray[np.int32]:
         # One array type is one compiled kernel: a read-only or strided array would compile another.
         vectors = np.require(vectors, np.float32, ("C", "W"))
         numbers = np.empty((len(vectors), len(self.leaf_counts)), np.int32)
@@ -98,3 +156,24 @@ def _walk(  # noqa: PLR0913  a kernel takes arrays, not objects
                         right = (word >> (code & np.uint32(31))) & np.uint32(1) == 0
                 node = children[node, 1] if right else children[node, 0]
             numbers[row, tree] = ~node
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _sums(leaves: NDArray[np.int32], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    rows, trees = leaves.shape
+    sums = np.empty(rows)
+    for row in range(rows):
+        total = 0.0
+        for tree in range(trees):  # in LightGBM's order, so that sums are equal to the last bit
+            total += values[leaves[row, tree]]
+        sums[row] = total
+    return sums
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _probabilities(raw: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Compiled like what learns: NumPy's own exp differs from it in the last bit.
+    scores = np.empty(len(raw))
+    for row in range(len(raw)):
+        scores[row] = 1 / (1 + np.exp(-raw[row]))
+    return scores

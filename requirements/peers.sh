@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Set up .venv-bench-peers, where the benchmarks' peers run: quixstreams, Bytewax and Feast.
+# Set up .venv-bench-peers, where the benchmarks' peers run: quixstreams, Bytewax, Feast, River and
+# Vowpal Wabbit.
 # Does nothing when the lock has not changed since the last time.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -30,6 +30,11 @@ class Alerts:
         self._waiting: deque[Alert] = deque(maxlen=KEPT)
         self._came = asyncio.Event()
 
+    @property
+    def waiting(self) -> tuple[Alert, ...]:
+        """What is not written yet, oldest first."""
+        return tuple(self._waiting)
+
     def began(self, name: str, subject: str, message: str) -> Alert:
         """Something begins that needs attention; hand the result to `ended` when it is over."""
         now = self._clock.now_ms()

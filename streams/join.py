@@ -2,29 +2,47 @@
 
 A micro-batch first commits its examples to the outbox together with the offsets and the pending
 table, then writes them to the topic. After a crash the outbox is written again; learners know by
-partition and sequence what they had.
+partition and sequence what they had. What is paired with what says `streams/pairing.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import msgspec
 
 from features.decoding import decode_label
+from streams.alignment import in_order
 from streams.bad_cases import BadCaseRules
 from streams.context import Context
 from streams.dead_letters import DeadLetterBox
 from streams.fencing import Ownership
-from streams.pending import Done, Early, Entry, PendingTable, Waiting
+from streams.label_policy import LateShare
+from streams.pairing import Pairing, Results
+from streams.pending import KeptLabel, PendingTable
 from streams.step import Records
 from tidemill.bus import Message
 from tidemill.errors import InputError
 from tidemill.topics import BADCASES, EXAMPLES, LABELS, PREDICTIONS
-from tidemill.wire import Example, LabelEvent, Prediction, decode
+from tidemill.wire import Example, Prediction, decode
 
 SEQUENCE, OUTBOX, STREAM_TIME = "sequence", "outbox:", "stream_time"
+POSITIVES, LATE_POSITIVES = "positives_weight", "late_positives_weight"
+REFUSED = "refused_"
+OUTCOMES = {
+    "joined": "joined",
+    "missing": "missing",
+    "expired": "expired",
+    "evicted": "evicted",
+    "corrected": "corrected",
+    "repeated_labels": "repeated",
+    "dropped_negatives": "dropped_negatives",
+    f"{REFUSED}late_label": "late",
+    f"{REFUSED}second_label": "second",
+    f"{REFUSED}unknown_prediction": "dangling",
+}
+"""What the fence counts of the join's outcomes, and what metrics and console call it."""
 
 
 @dataclass
@@ -34,35 +52,28 @@ class _Partition:
     number: int
     owned: Ownership
     pending: PendingTable
+    late: LateShare
     outbox: list[Example]  # committed with the last batch; leaves the store with the next
     sent: bool = False
 
 
-@dataclass
-class _Results:
-    """What one micro-batch brings about."""
-
-    examples: list[Example] = field(default_factory=list)
-    refused: list[tuple[Message, InputError]] = field(default_factory=list)
-    labels: list[tuple[Message, InputError]] = field(default_factory=list)
-    counters: dict[str, int] = field(default_factory=dict)
-
-    def count(self, name: str) -> None:
-        self.counters[name] = self.counters.get(name, 0) + 1
-
-
 class Join:
-    """Waits for labels, up to the declared time of the stream's own clock."""
+    """Waits for labels, up to the declared time of the stream's own clock.
+
+    At most `limit` entries wait in a partition; of more, those that would expire first are closed.
+    """
 
     name = "join"
     kinds = (PREDICTIONS, LABELS)
 
-    def __init__(self, context: Context, dead_letters: DeadLetterBox, skew_ms: int) -> None:
+    def __init__(
+        self, context: Context, dead_letters: DeadLetterBox, skew_ms: int, limit: int
+    ) -> None:
         self._names, self._store, self._producer = context.names, context.store, context.producer
         self._measurements, self._clock = context.measurements, context.clock
-        self._dead_letters, self._skew_ms = dead_letters, skew_ms
+        self._dead_letters, self._skew_ms, self._limit = dead_letters, skew_ms, limit
         self._rules = BadCaseRules(context.plan)
-        self._wait_ms = context.plan.project.label.wait_ms
+        self._label = context.plan.project.label
         self._owned: dict[int, Ownership] = {}
         self._partitions: dict[int, _Partition] = {}
 
@@ -77,8 +88,9 @@ class Join:
             (decode(Example, v) for k, v in stored.items() if k.startswith(OUTBOX)),
             key=lambda example: example.sequence,
         )
-        table = PendingTable(stored, owned.get(STREAM_TIME))
-        self._partitions[partition] = _Partition(partition, owned, table, outbox)
+        table = PendingTable(stored, owned.get(STREAM_TIME), self._limit)
+        late = LateShare(owned.get(POSITIVES), owned.get(LATE_POSITIVES))
+        self._partitions[partition] = _Partition(partition, owned, table, late, outbox)
         return {kind: owned.offset(kind) for kind in self.kinds}
 
     async def process(self, partition: int, records: Records) -> None:
@@ -86,12 +98,12 @@ class Join:
         state = self._partitions[partition]
         fresh = {kind: state.owned.unseen(kind, messages) for kind, messages in records.items()}
         await self._send_outbox(state)
-        results = self._pair(state, fresh.get(PREDICTIONS, ()), fresh.get(LABELS, ()))
+        results = self._pair(state, fresh)
         await self._refuse(partition, results)
         offsets = {kind: messages[-1].offset + 1 for kind, messages in fresh.items() if messages}
         await self._commit(state, offsets, results)
+        self._measure(results)
         await self._send_outbox(state)
-        self._measurements.count("tidemill_labels_joined_total", len(results.examples))
 
     def forget(self, partition: int) -> None:
         """Drop the pending table of a partition."""
@@ -106,7 +118,7 @@ class Join:
         """Nothing waits: the outbox was written with its batch."""
 
     async def _commit(
-        self, state: _Partition, offsets: Mapping[str, int], results: _Results
+        self, state: _Partition, offsets: Mapping[str, int], results: Results
     ) -> None:
         """The new examples enter the outbox, those that were written leave it."""
         sent = [f"{OUTBOX}{example.sequence}" for example in state.outbox]
@@ -114,7 +126,7 @@ class Join:
         outbox = {f"{OUTBOX}{e.sequence}": e.encode() for e in results.examples}
         await state.owned.commit(
             offsets,
-            fields={STREAM_TIME: state.pending.stream_time},
+            fields=self._fields(state),
             counters=results.counters | {SEQUENCE: len(results.examples)},
             side_set=to_set | outbox,
             side_delete=to_delete + sent,
@@ -136,103 +148,55 @@ class Join:
             self._measurements.count("tidemill_bad_cases_total", reason=case.reason)
         state.sent = True
 
-    def _pair(
-        self, state: _Partition, predictions: Iterable[Message], labels: Iterable[Message]
-    ) -> _Results:
-        """Predictions first, so that a label finds one that came with it."""
-        results = _Results()
-        for message in predictions:
-            self._prediction(state, message, results)
-        for message in labels:
-            self._label(state, message, results)
-        self._expire(state, results)
-        return results
+    def _fields(self, state: _Partition) -> dict[str, int]:
+        fields = {STREAM_TIME: state.pending.stream_time}
+        if self._label.fake_negatives:
+            fields |= {POSITIVES: state.late.positives, LATE_POSITIVES: state.late.late}
+        return fields
 
-    def _prediction(self, state: _Partition, message: Message, results: _Results) -> None:
+    def _pair(self, state: _Partition, records: Records) -> Results:
+        """In the order of the broker's stamps, a prediction before a label of the same moment."""
+        pairing = Pairing(
+            self._label, state.pending, state.late, state.number, state.owned.get(SEQUENCE)
+        )
+        for kind, message in in_order(records, self.kinds):
+            if kind == PREDICTIONS:
+                self._prediction(pairing, message)
+            else:
+                self._label_read(pairing, message)
+        return pairing.results
+
+    def _prediction(self, pairing: Pairing, message: Message) -> None:
         try:
             prediction: Prediction = decode(Prediction, message.value or b"")
         except msgspec.DecodeError as error:
             refusal = InputError("malformed", "prediction", str(error), "a Prediction record")
-            results.refused.append((message, refusal))
+            pairing.results.refused.append((message, refusal))
             return
-        results.count("predictions")
-        state.pending.stream_time = max(state.pending.stream_time, prediction.time)
-        entry = state.pending.get(prediction.key)
-        if isinstance(entry, (Waiting, Done)):
-            results.count("repeated_predictions")
-        if isinstance(entry, Done):
-            return
-        expires = prediction.time + self._wait_ms
-        if isinstance(entry, Early):
-            if entry.label.time <= expires:
-                self._join(state, prediction, entry.label, entry.produced_ms, results)
-                return
-            # Late whichever of the two is read first: the prediction goes on waiting.
-            results.labels.append((_Kept(entry), _refused_label(None, entry.label)))
-        state.pending.put(prediction.key, Waiting(prediction, expires))
+        pairing.prediction(prediction, message.timestamp)
 
-    def _label(self, state: _Partition, message: Message, results: _Results) -> None:
+    def _label_read(self, pairing: Pairing, message: Message) -> None:
+        body, latest_ms = message.value or b"", self._clock.now_ms() + self._skew_ms
         try:
-            label = decode_label(message.value or b"", self._clock.now_ms() + self._skew_ms)
-            results.count("labels")
-            entry = state.pending.get(label.key)
-            if entry is None:
-                expires = label.time + self._wait_ms
-                early = Early(label, message.offset, message.timestamp, expires)
-                state.pending.put(label.key, early)
-            elif isinstance(entry, Waiting) and label.time <= entry.expires:
-                self._join(state, entry.prediction, label, message.timestamp, results)
-            else:
-                raise _refused_label(entry, label)
+            label = decode_label(body, latest_ms, self._label.kind)
         except InputError as error:
-            results.labels.append((message, error))
+            pairing.results.labels.append((message, error))
+            return
+        pairing.label(KeptLabel(label, message.offset, message.timestamp, body))
 
-    def _join(
-        self,
-        state: _Partition,
-        prediction: Prediction,
-        label: LabelEvent,
-        produced_ms: int,
-        results: _Results,
-    ) -> None:
-        sequence = state.owned.get(SEQUENCE) + len(results.examples) + 1
-        results.examples.append(
-            Example(prediction, label.value, label.time, produced_ms, state.number, sequence)
-        )
-        results.count("joined")
-        state.pending.put(label.key, Done("joined", prediction.time + 2 * self._wait_ms))
-
-    def _expire(self, state: _Partition, results: _Results) -> None:
-        for key, entry in state.pending.pop_expired():
-            if isinstance(entry, Waiting):
-                results.count("expired")
-                state.pending.put(key, Done("expired", entry.expires + self._wait_ms))
-            elif isinstance(entry, Early):
-                error = InputError("unknown_prediction", "key", key, "the key of a prediction")
-                results.labels.append((_Kept(entry), error))
-
-    async def _refuse(self, partition: int, results: _Results) -> None:
+    async def _refuse(self, partition: int, results: Results) -> None:
         if results.counters:
             self._dead_letters.good()
         for kind, refused in ((PREDICTIONS, results.refused), (LABELS, results.labels)):
             await self._dead_letters.send(self._names.topic(kind), partition, refused)
         for _, error in results.labels:
-            results.count(f"refused_{error.cause}")
-            self._measurements.count("tidemill_labels_refused_total", cause=error.cause)
+            results.count(f"{REFUSED}{error.cause}")
 
-
-class _Kept:
-    """An early label as the record it was read from."""
-
-    def __init__(self, early: Early) -> None:
-        self.offset, self.timestamp = early.offset, early.produced_ms
-        self.key: bytes | None = early.label.key.encode()
-        self.value: bytes | None = msgspec.json.encode(early.label)
-
-
-def _refused_label(entry: Entry | None, label: LabelEvent) -> InputError:
-    """Why a label cannot be joined."""
-    if isinstance(entry, Early) or (isinstance(entry, Done) and entry.outcome == "joined"):
-        return InputError("second_label", "key", label.key, "one label for a prediction")
-    allowed = f"within the declared wait of {label.key}"
-    return InputError("late_label", "time", str(label.time), allowed)
+    def _measure(self, results: Results) -> None:
+        self._measurements.count("tidemill_labels_joined_total", results.counters.get("joined", 0))
+        for name, number in results.counters.items():
+            if name.startswith(REFUSED):
+                cause = name.removeprefix(REFUSED)
+                self._measurements.count("tidemill_labels_refused_total", number, cause=cause)
+            if outcome := OUTCOMES.get(name):
+                self._measurements.count("tidemill_join_outcomes_total", number, outcome=outcome)

@@ -3,59 +3,44 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import msgspec
-import numpy as np
 import structlog
 
-from learners.progress import SlidingMetrics
+from learners.families import restore, warm_start
+from learners.guard import Guard, Trip
+from learners.learner import Frozen, Learner
+from learners.progress import Progress, ProgressSettings
+from learners.release import load_release
 from learners.snapshot import Snapshot, digest
-from learners.tree_head import TreeHead
-from learners.trees import FrozenTrees
+from streams.alerts import Alerts
+from streams.catch_up import CatchUp
 from streams.context import Context
 from streams.fencing import Ownership
+from streams.learning import Learning, Place, Placed
+from streams.quarantine import HALT, Halt, Order, put_aside
+from streams.snapshots import Snapshots, restored
 from streams.step import Records, Reopen
 from tidemill.bus import Message
-from tidemill.errors import ArtifactError
+from tidemill.errors import ArtifactError, TidemillError
 from tidemill.registry import Registry
 from tidemill.topics import EXAMPLES, MODELS
-from tidemill.wire import Announcement, Example, decode, vectors
+from tidemill.wire import Alert, Announcement, Example, decode
 
-MODEL_FILE = "model.txt"
 LOOK_MS = 5_000  # a release whose announcement went to another worker is found this much later
+ORDER_LOOK_MS = 500
+_SEQUENCE = "sequence:"
 _log = structlog.get_logger()
 
 
-@dataclass
-class _Learner:
-    """One release's learner and how far it has come."""
+@dataclass(frozen=True, slots=True)
+class LearnSettings:
+    """How often a snapshot is published at most, and how long a release may take to catch up."""
 
-    release: str
-    head: TreeHead
-    number: int
-    examples: int
-    offset: int
-    sequences: dict[int, int]
-
-    def learn(self, examples: Sequence[tuple[int, Example]], schema: str) -> list[Example]:
-        """Learn those it has not had, in order; returns them. Other schemas only count as seen."""
-        fresh = []
-        for offset, example in examples:
-            if offset < self.offset:
-                continue
-            self.offset = offset + 1
-            if example.sequence <= self.sequences.get(example.partition, 0):
-                continue
-            self.sequences[example.partition] = example.sequence
-            if example.prediction.schema == schema:
-                fresh.append(example)
-        if fresh:
-            labels = np.array([example.label for example in fresh], dtype=np.float64)
-            self.head.learn_many(vectors([example.prediction for example in fresh]), labels)
-            self.examples += len(fresh)
-        return fresh
+    interval_ms: int
+    catch_up_ms: int = 600_000
 
 
 class Learn:
@@ -64,24 +49,40 @@ class Learn:
     name = "learn"
     kinds = (EXAMPLES,)
 
-    def __init__(self, context: Context, registry: Registry, interval_ms: int) -> None:
+    def __init__(
+        self,
+        context: Context,
+        registry: Registry,
+        alerts: Alerts,
+        settings: LearnSettings,
+        watch: Callable[[Sequence[Example]], None] | None = None,
+    ) -> None:
+        """`watch` is shown the examples whose quality is measured, once each."""
+        project = context.plan.project
         self._names, self._store, self._producer = context.names, context.store, context.producer
-        self._measurements, self._clock = context.measurements, context.clock
-        self._registry, self._interval_ms = registry, interval_ms
-        self._schema = context.plan.schema.hash
-        declared = context.plan.project.learner
-        self._learner, self._learning_rate = declared.name, declared.learning_rate
-        self.progress = SlidingMetrics()
+        self._measurements, self._clock, self._alerts = (
+            context.measurements, context.clock, alerts
+        )  # fmt: skip
+        self._registry, self._settings, self._watch = registry, settings, watch
+        self._project, self._schema = project, context.plan.schema
+        self.progress = Progress(
+            project.task, ProgressSettings(project.label.wait_ms, project.slices)
+        )
+        self._snapshots = Snapshots(
+            context.store, context.names, project.learner.name, self._schema.hash
+        )
         self._owned: Ownership | None = None
         self._is_open = False
-        self._champion: _Learner | None = None
-        self._candidate: _Learner | None = None
+        self._champion: Learning | None = None
+        self._candidate: CatchUp | None = None
+        self._halt: Halt | None = None
+        self._alert: Alert | None = None
         self._news = False
-        self._refused: str | None = None
+        self._refused: set[str] = set()
         self._produced_ms: list[int] = []
         self._unsaved = False
         self._to_announce: Announcement | None = None
-        self._saved_ms = self._looked_ms = 0
+        self._saved_ms = self._looked_ms = self._asked_ms = 0
 
     @property
     def version(self) -> tuple[str, int]:
@@ -91,7 +92,18 @@ class Learn:
     @property
     def learned(self) -> int:
         """The distinct examples the champion covers, those its release was trained on included."""
-        return sum(self._champion.sequences.values()) if self._champion else 0
+        return sum(self._champion.place.sequences.values()) if self._champion else 0
+
+    @property
+    def halt(self) -> Halt | None:
+        """Why learning is paused; None while it goes on."""
+        return self._halt
+
+    @property
+    def expert_weights(self) -> Mapping[str, float]:
+        """How much each expert of a mixture says now; empty for other learners."""
+        weights = getattr(self._champion.learner, "weights", None) if self._champion else None
+        return weights() if callable(weights) else {}
 
     def wake(self) -> None:
         """A release was announced: look at the registry at the next opportunity."""
@@ -102,50 +114,45 @@ class Learn:
         if claim or self._owned is None:
             self._owned = Ownership(self._store, self._names, self.name, partition)
         await self._owned.open(claim)
+        self._forget()
         self._news, self._is_open = False, True
-        self._champion, self._candidate, self._produced_ms = None, None, []
-        (stored,) = await self._store.read([self._names.snapshot(self._learner)])
+        self._halt = Halt.found_in(await self._store.side(self._owned.side))
+        await self._restore_champion()
         newest = await self._newest()
-        if stored is not None:
-            self._champion = await asyncio.to_thread(self._restore, Snapshot.decode(stored))
-            self._to_announce = self._announcement(stored)
-        if newest is not None and newest != self.version[0]:
-            try:
-                await self._begin(newest)
-            except ArtifactError as error:
-                self._refused = newest
-                _log.error("release refused", release=newest, error=str(error))
-        started = [each.offset for each in (self._champion, self._candidate) if each]
-        return {EXAMPLES: min(started, default=0)}
+        if newest is not None and newest not in self._known():
+            await self._begin(newest)
+        self._measurements.gauge("tidemill_learning_paused", float(self._halt is not None))
+        return {EXAMPLES: min(self._places(), default=0)}
 
     async def process(self, partition: int, records: Records) -> None:
-        """Learn one micro-batch; publish when it is time."""
-        messages = records[EXAMPLES]
-        examples = [(message.offset, _example(message)) for message in messages]
+        """Learn one micro-batch, or put it aside while learning is paused; publish in time."""
+        placed = [(message.offset, _example(message)) for message in records[EXAMPLES]]
         if self._candidate is not None:
-            self._candidate.learn(examples, self._schema)
+            await self._teach_candidate(self._candidate, placed)
         if self._champion is None:
             return
-        fresh = self._champion.learn(examples, self._schema)
-        self._note(fresh)
-        self._unsaved = self._unsaved or bool(fresh)
+        if self._halt is not None:
+            await self._put_aside(self._halt, placed)
+        else:
+            await self._teach(self._champion, placed)
         await self.tick()
 
     def forget(self, partition: int) -> None:
         """Drop the learners; the snapshot in the store is what counts."""
-        self._champion = self._candidate = None
-        self._unsaved = self._is_open = False
+        self._forget()
 
     async def tick(self) -> None:
-        """Notice a new release; publish when something was learned and the interval is over."""
+        """Notice a new release or an order; publish when something was learned and it is time."""
         now = self._clock.now_ms()
         if self._is_open and (self._news or now - self._looked_ms >= LOOK_MS):
             self._news = False
             if await self._newest() not in (None, *self._known()):
                 raise Reopen(self.name, 0)
-        await self._take_over()
+        if self._halt is not None and now - self._asked_ms >= ORDER_LOOK_MS:
+            await self._obey(self._halt)
+        await self._settle_candidate()
         await self._announce()
-        if self._unsaved and self._clock.now_ms() - self._saved_ms >= self._interval_ms:
+        if self._unsaved and self._clock.now_ms() - self._saved_ms >= self._settings.interval_ms:
             await self._publish()
 
     async def close(self) -> None:
@@ -153,51 +160,203 @@ class Learn:
         if self._unsaved:
             await self._publish()
 
+    def _forget(self) -> None:
+        self._champion, self._candidate, self._halt = None, None, None
+        self._unsaved = self._is_open = False
+        self._produced_ms = []
+        self.progress.drop_candidate()
+
+    def _places(self) -> list[int]:
+        """Where the champion and the candidate read on."""
+        places = [self._candidate.learning.offset] if self._candidate else []
+        if self._champion is not None:
+            places.append(self._halt.forwarded if self._halt else self._champion.offset)
+        return places
+
+    async def _teach(self, champion: Learning, placed: list[Placed]) -> None:
+        learned = await asyncio.to_thread(champion.learn, placed, self._schema.hash)
+        self._measure(learned.examples)
+        if learned.trip is not None:
+            await self._pause(champion, learned.trip)
+        if learned.examples:
+            self._unsaved = True
+            self._produced_ms += [example.label_produced_ms for example in learned.examples]
+            self._measurements.count("tidemill_examples_learned_total", len(learned.examples))
+
+    async def _teach_candidate(self, candidate: CatchUp, placed: list[Placed]) -> None:
+        """What is put aside now, a new release does not learn either."""
+        if self._halt is not None:
+            placed = [each for each in placed if each[0] < self._halt.start]
+        learned = await asyncio.to_thread(candidate.learn, placed, self._schema.hash)
+        if learned.examples:
+            self.progress.add_candidate(learned.examples, learned.predictions())
+
+    def _measure(self, examples: Sequence[Example]) -> None:
+        if not examples:
+            return
+        fresh = self.progress.add(examples)  # without those measured before a restart of the step
+        if self._watch is not None:
+            self._watch(fresh)
+
+    async def _restore_champion(self) -> None:
+        self._snapshots.begin()
+        found = await self._snapshots.read()
+        if found is None:
+            return
+        chain, newest, good = found
+        self._champion = await asyncio.to_thread(self._restored, chain)
+        if good is not None and good.release == self._champion.release:
+            self._champion.checkpoint = await asyncio.to_thread(self._restored, [good])
+        else:
+            self._champion.keep()
+        self._to_announce = self._announcement(newest)
+
+    def _restored(self, chain: list[Snapshot]) -> Learning:
+        saved = chain[-1]
+        release = self._load(saved.release)
+
+        def learner_of(whole: Snapshot) -> Learner:
+            return restore(self._project.learner, release, self._schema, whole.state)
+
+        return Learning.restored(saved, restored(chain, learner_of), self._new_guard)
+
     async def _newest(self) -> str | None:
         """The newest release of this schema; others are other learners' business."""
         self._looked_ms = self._clock.now_ms()
-        return await asyncio.to_thread(self._registry.newest, self._schema)
+        return await asyncio.to_thread(self._registry.newest, self._schema.hash)
 
-    def _known(self) -> tuple[str | None, ...]:
+    def _known(self) -> tuple[str, ...]:
         """The releases that need no new start: learned on, catching up, or refused."""
-        candidate = self._candidate.release if self._candidate else None
-        return self.version[0], candidate, self._refused
+        candidate = [self._candidate.learning.release] if self._candidate else []
+        return (self.version[0], *candidate, *self._refused)
 
-    async def _begin(self, release: str) -> None:
+    async def _begin(self, name: str) -> None:
         """A learner for a new release, at the offset its training data reached."""
-        trees = await asyncio.to_thread(self._trees, release)
-        head = TreeHead.warm_start(trees, self._learning_rate)
+        try:
+            release = await asyncio.to_thread(self._load, name)
+            learner = await asyncio.to_thread(
+                warm_start, self._project.learner, release, self._schema
+            )
+        except TidemillError as error:
+            self._refused.add(name)
+            _log.error("release refused", release=name, error=str(error))
+            return
+        learning = Learning(name, learner, self._trained_to(name))
+        if self._champion is None:
+            self._champion, self._unsaved = learning.guarded(self._new_guard()), True
+            return
+        learning.place.skipped = list(self._champion.place.skipped)
+        self._candidate = CatchUp(learning, self._project.task, self._clock.now_ms())
+
+    def _trained_to(self, release: str) -> Place:
         reached = self._registry.manifest(release).offsets
         sequences = {
-            int(name.removeprefix("sequence:")): value
+            int(name.removeprefix(_SEQUENCE)): value
             for name, value in reached.items()
-            if name.startswith("sequence:")
+            if name.startswith(_SEQUENCE)
         }
-        begun = _Learner(release, head, 0, 0, reached.get(f"{EXAMPLES}:0", 0), sequences)
-        if self._champion is None:
-            self._champion, self._unsaved = begun, True
+        return Place(reached.get(f"{EXAMPLES}:0", 0), sequences)
+
+    async def _settle_candidate(self) -> None:
+        """Swap when the candidate has learned everything the champion has, or give it up."""
+        candidate, champion = self._candidate, self._champion
+        if candidate is None or champion is None:
+            return
+        if candidate.learning.offset < champion.offset:
+            taken = self._clock.now_ms() - candidate.began_ms
+            if taken > self._settings.catch_up_ms:
+                behind = champion.offset - candidate.learning.offset
+                self._give_up(
+                    candidate,
+                    f"found {behind} examples to learn after {taken / 1000:.0f} s; allowed: none "
+                    f"after {self._settings.catch_up_ms / 1000:.0f} s",
+                )
+                raise Reopen(self.name, 0)
+            return
+        own, answered = candidate.losses
+        limit = answered * (1 + self._project.gate.tolerance)
+        if candidate.compared >= self._project.gate.min_rows and own > limit:
+            return self._give_up(
+                candidate,
+                f"found a mean loss of {own:.6f} over {candidate.compared} examples; allowed: at "
+                f"most {limit:.6f} (that of what was answered, and the gate's tolerance)",
+            )
+        await self._take_over(candidate, champion)
+
+    async def _take_over(self, candidate: CatchUp, champion: Learning) -> None:
+        learning = candidate.learning
+        learning.place.unguarded = champion.place.unguarded
+        self._champion = learning.guarded(champion.guard or self._new_guard())
+        self._candidate = None
+        self.progress.drop_candidate()
+        self._snapshots.begin()
+        await self._publish()
+
+    def _give_up(self, candidate: CatchUp, why: str) -> None:
+        """Keep the champion; the release is not tried again by this worker."""
+        release = candidate.learning.release
+        self._refused.add(release)
+        self._candidate = None
+        self.progress.drop_candidate()
+        self._alerts.began("release_given_up", release, f"catching up: {why}")
+        self._measurements.count("tidemill_releases_given_up_total")
+        _log.error("release given up", release=release, why=why)
+
+    async def _pause(self, champion: Learning, trip: Trip) -> None:
+        """Take the window back, say so, and go on by putting aside what comes."""
+        good = champion.taken_back()
+        halt = Halt.begun(trip, good.offset, good.place.sequences, self._clock.now_ms())
+        self._champion = good
+        self._snapshots.begin()
+        self._produced_ms = []
+        await self._publish(side_set={HALT: halt.encode()})
+        self._alerts.began("learning_paused", self._project.learner.name, str(trip))
+        self._measurements.count("tidemill_learning_pauses_total", reason=trip.reason)
+        _log.error("learning paused", reason=trip.reason, why=str(trip), offset=good.offset)
+        raise Reopen(self.name, 0)
+
+    async def _put_aside(self, halt: Halt, placed: list[Placed]) -> None:
+        assert self._owned is not None
+        self._halt, fresh = await put_aside(self._producer, self._owned, halt, placed)
+        self._measure([e for e in fresh if e.prediction.schema == self._schema.hash])
+        self._measurements.count("tidemill_examples_quarantined_total", len(fresh))
+
+    async def _obey(self, halt: Halt) -> None:
+        """Go on learning as an operator wants, if one does."""
+        self._asked_ms = self._clock.now_ms()
+        key = self._names.learn_order(self._project.learner.name)
+        order = Order.decode((await self._store.read([key]))[0])
+        champion = self._champion
+        if order is None or order.began_ms != halt.began_ms or champion is None:
+            return
+        if order.action == "skip":
+            champion.skip(halt.forwarded, halt.sequences)
         else:
-            self._candidate = begun
+            champion.place.unguarded = halt.forwarded
+        champion.keep()
+        await self._publish(side_delete=[HALT], blobs=[(key, b"")])
+        began = Alert("learning_paused", self._project.learner.name, "began", "", 0, halt.began_ms)
+        self._alerts.ended(began, f"{order.action}: {halt.examples} examples")
+        _log.warning("learning goes on", action=order.action, examples=halt.examples)
+        raise Reopen(self.name, 0)
 
-    async def _take_over(self) -> None:
-        """Swap when the candidate has learned everything the champion has."""
-        if self._candidate and self._champion and self._candidate.offset >= self._champion.offset:
-            self._champion, self._candidate = self._candidate, None
-            await self._publish()
-
-    async def _publish(self) -> None:
+    async def _publish(
+        self,
+        side_set: Mapping[str, bytes] | None = None,
+        side_delete: Sequence[str] = (),
+        blobs: Sequence[tuple[str, bytes]] = (),
+    ) -> None:
         """One snapshot: into the store with its offset behind the fence, then announced."""
-        learner, owned = self._champion, self._owned
-        assert learner is not None and owned is not None
+        learning, owned = self._champion, self._owned
+        assert learning is not None and owned is not None
         now = self._clock.now_ms()
-        number = learner.number + 1
-        snapshot = Snapshot(
-            self._learner, learner.release, number, self._schema, learner.examples, learner.offset,
-            dict(learner.sequences), learner.head.state(), now,
-        ).encode()  # fmt: skip
-        key = self._names.snapshot(self._learner)
-        await owned.commit({EXAMPLES: learner.offset}, blobs=[(key, snapshot)])
-        learner.number, self._saved_ms, self._unsaved = number, now, False
+        learning.number += 1
+        snapshot, own = await asyncio.to_thread(self._snapshots.encode, learning, now)
+        await owned.commit(
+            {EXAMPLES: learning.offset},
+            blobs=[*own, *blobs], side_set=side_set, side_delete=side_delete,
+        )  # fmt: skip
+        self._saved_ms, self._unsaved = now, False
         self._measurements.count("tidemill_snapshots_total")
         self._to_announce = self._announcement(snapshot)
         await self._announce()
@@ -209,38 +368,19 @@ class Learn:
             self._to_announce = None
 
     def _announcement(self, stored: bytes) -> Announcement:
-        learner = self._champion
-        assert learner is not None
+        learning = self._champion
+        assert learning is not None
         produced, self._produced_ms = self._produced_ms, []
         return Announcement(
-            "snapshot", self._learner, learner.release, learner.number, digest(stored),
-            self._clock.now_ms(), learner.examples, produced,
+            "snapshot", self._project.learner.name, learning.release, learning.number,
+            digest(stored), self._clock.now_ms(), learning.place.examples, produced,
         )  # fmt: skip
 
-    def _note(self, fresh: Sequence[Example]) -> None:
-        if not fresh:
-            return
-        predictions = [example.prediction for example in fresh]
-        self.progress.add(
-            [p.score for p in predictions],
-            [p.baseline for p in predictions],
-            [example.label for example in fresh],
-        )
-        self._produced_ms += [example.label_produced_ms for example in fresh]
-        self._measurements.count("tidemill_examples_learned_total", len(fresh))
+    def _load(self, name: str) -> Frozen:
+        return load_release(self._registry, name, self._schema)
 
-    def _restore(self, saved: Snapshot) -> _Learner:
-        trees = self._trees(saved.release)
-        head = TreeHead.restore(trees, self._learning_rate, saved.state)
-        return _Learner(
-            saved.release, head, saved.number, saved.examples, saved.offset, dict(saved.sequences)
-        )
-
-    def _trees(self, release: str) -> FrozenTrees:
-        found = self._registry.manifest(release).schema
-        if found != self._schema:
-            raise ArtifactError(f"release {release}: found schema {found}; allowed: {self._schema}")
-        return FrozenTrees.parse(self._registry.read(release, MODEL_FILE))
+    def _new_guard(self) -> Guard:
+        return Guard(self._project.breaker, self._project.task)
 
 
 def _example(message: Message) -> Example:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import prometheus_client
@@ -20,7 +21,12 @@ _USED = (
     "tidemill_dead_letters_total",
     "tidemill_labels_joined_total",
     "tidemill_labels_refused_total",
+    "tidemill_join_outcomes_total",
     "tidemill_examples_learned_total",
+    "tidemill_examples_quarantined_total",
+    "tidemill_learning_paused",
+    "tidemill_learning_pauses_total",
+    "tidemill_releases_given_up_total",
     "tidemill_bad_cases_total",
     "tidemill_snapshots_total",
     "tidemill_archived_records_total",
@@ -31,6 +37,15 @@ _USED = (
     "tidemill_skew_vectors",
     "tidemill_auc",
     "tidemill_log_loss",
+    "tidemill_calibration_error",
+    "tidemill_accuracy",
+    "tidemill_mae",
+    "tidemill_rmse",
+    "tidemill_slice_auc",
+    "tidemill_slice_log_loss",
+    "tidemill_slice_rmse",
+    "tidemill_maturity_seconds",
+    "tidemill_drift_alerts_total",
 )
 
 
@@ -47,6 +62,7 @@ class Measurements:
         }
         self.totals: Counter[str] = Counter()
         self.lags: dict[str, int] = {}
+        self._labelled: dict[str, set[tuple[str, ...]]] = {}
 
     def count(self, name: str, amount: int = 1, **labels: str) -> None:
         """Increase a counter."""
@@ -59,6 +75,16 @@ class Measurements:
         """Set a gauge."""
         instrument = self._instruments[name]
         (instrument.labels(**labels) if labels else instrument).set(value)
+
+    def gauges(self, name: str, values: Sequence[tuple[float, Mapping[str, str]]]) -> None:
+        """Set a gauge for these labels and for no others: those set before are gone."""
+        instrument = self._instruments[name]
+        for value, labels in values:
+            instrument.labels(**labels).set(value)
+        labelled = {tuple(labels[each] for each in NAMES[name].labels) for _, labels in values}
+        for gone in self._labelled.get(name, set()) - labelled:
+            instrument.remove(*gone)
+        self._labelled[name] = labelled
 
     def batch(self, step: str, seconds: float) -> None:
         """Note how long a micro-batch took."""

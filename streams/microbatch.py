@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import structlog
 
 from streams.alerts import Alerts
+from streams.alignment import Alignment
 from streams.measurements import Measurements
 from streams.outage import Outage
-from streams.step import Reopen, Step
+from streams.step import Records, Reopen, Step
 from tidemill.bus import Consumer, Message
 from tidemill.errors import BusUnavailable, FencedError, StoreUnavailable, TidemillError
 
@@ -22,12 +23,17 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How much to read at once and how long to wait before trying again."""
+    """How much to read at once and how long to wait before trying again.
+
+    With `align_seconds` the step's topics are taken in the order of their stamps (see
+    `streams/alignment.py`), and a record that is said to be there is waited for that long.
+    """
 
     poll_wait_ms: int = 100
     batch_records: int = 50_000
     first_retry_seconds: float = 0.1
     last_retry_seconds: float = 5.0
+    align_seconds: float = 0.0
 
 
 class MicroBatches:
@@ -47,6 +53,11 @@ class MicroBatches:
         self._pace = pace
         self._outage = Outage(
             step.name, measurements, alerts, pace.first_retry_seconds, pace.last_retry_seconds
+        )
+        self._alignment = (
+            Alignment(step.kinds, consumer, pace.align_seconds, time.monotonic)
+            if pace.align_seconds
+            else None
         )
         self._owned: set[int] = set()
         self._next: dict[tuple[str, int], int] = {}
@@ -89,7 +100,7 @@ class MicroBatches:
         async with self._busy:
             if self._failure is not None:
                 raise self._failure
-            found = self._by_partition(polled)
+            found = self._aligned(self._by_partition(polled))
             # Let all of them finish before an error of one ends the run.
             ended = await asyncio.gather(
                 *(self._process(partition, each) for partition, each in found.items()),
@@ -102,7 +113,8 @@ class MicroBatches:
                 # A commit whose answer was lost may have covered all there was.
                 self._outage.worked(partition)
             await self._tick()
-        self._measurements.lag(self.step.name, self._consumer.lag())
+        held = self._alignment.held if self._alignment else 0
+        self._measurements.lag(self.step.name, self._consumer.lag() + held)
 
     async def _tick(self) -> None:
         try:
@@ -132,12 +144,19 @@ class MicroBatches:
                 grouped[partition][kind] = records
         return grouped
 
+    def _aligned(self, found: dict[int, dict[str, Sequence[Message]]]) -> Mapping[int, Records]:
+        """What may be processed now: of every partition, for an empty poll may end a wait."""
+        if self._alignment is None:
+            return found
+        taken = {p: self._alignment.take(p, found.get(p, {})) for p in sorted(self._owned)}
+        return {partition: records for partition, records in taken.items() if records}
+
     async def _open(self, partition: int, claim: bool) -> Mapping[str, int]:
         offsets = await self.step.open(partition, claim)
         self._next.update({(kind, partition): offset for kind, offset in offsets.items()})
         return offsets
 
-    async def _process(self, partition: int, records: dict[str, Sequence[Message]]) -> None:
+    async def _process(self, partition: int, records: Records) -> None:
         started = time.perf_counter()
         try:
             await self.step.process(partition, records)
@@ -155,8 +174,13 @@ class MicroBatches:
 
     def _give_up(self, partition: int) -> None:
         self._owned.discard(partition)
-        self.step.forget(partition)
+        self._forget(partition)
         self._outage.worked(partition)
+
+    def _forget(self, partition: int) -> None:
+        self.step.forget(partition)
+        if self._alignment is not None:
+            self._alignment.forget(partition)
 
     async def _recover(
         self, part: Hashable, partitions: Sequence[int], error: TidemillError
@@ -168,7 +192,7 @@ class MicroBatches:
 
     async def _open_again(self, partition: int) -> None:
         """Read the partition's state, as soon as the store answers, and go on from its offsets."""
-        self.step.forget(partition)
+        self._forget(partition)
         while not self._stopping.is_set():
             try:
                 offsets = await self._open(partition, claim=False)

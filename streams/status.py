@@ -10,9 +10,11 @@ import msgspec
 import numpy as np
 
 from streams.context import Context
+from streams.drift import DriftWatch
 from streams.fold import Fold
-from streams.join import Join
+from streams.join import OUTCOMES, Join
 from streams.learn import Learn
+from streams.quality import QualityBoard
 from streams.rekey import Rekey
 from tidemill.wire import BadCaseFound
 
@@ -22,7 +24,7 @@ POINTS, BAD_CASES = 600, 20
 class StatusBoard:
     """Collects the counts behind the fences, the running quality and the newest bad cases."""
 
-    def __init__(self, context: Context, learn: Learn) -> None:
+    def __init__(self, context: Context, learn: Learn, drift: DriftWatch | None = None) -> None:
         self._names, self._store, self._learn = context.names, context.store, learn
         self._measurements, self._clock = context.measurements, context.clock
         self._feature_names, self._schema = context.plan.schema.names, context.plan.schema.hash
@@ -30,6 +32,8 @@ class StatusBoard:
         self._bad_cases: deque[dict[str, Any]] = deque(maxlen=BAD_CASES)
         self._last: tuple[int, Mapping[str, int]] | None = None
         self._results: tuple[str, ...] = ()
+        self._quality = QualityBoard(context.measurements, learn, drift)
+        self._began = False
 
     def found(self, case: BadCaseFound) -> None:
         """Remember a bad case; the features of another schema's have names we do not know."""
@@ -52,12 +56,15 @@ class StatusBoard:
     async def publish(self) -> None:
         """Write the document. Raises StoreUnavailable."""
         now = self._clock.now_ms()
+        if not self._began:
+            self._quality.remember((await self._store.read([self._names.status()]))[0])
+            self._began = True
         counts, event_time = await self._counts()
         self._series.append(self._point(now, counts, event_time))
         self._last = (now, counts)
         document = {
             "alive": True, "seen_ms": now, "series": list(self._series), "counts": counts,
-            "skew": await self._skew(),
+            "skew": await self._skew(), "quality": self._quality.report(),
         }  # fmt: skip
         await self._store.write(
             [
@@ -69,12 +76,7 @@ class StatusBoard:
     def _point(self, now: int, counts: Mapping[str, int], event_time: int) -> dict[str, Any]:
         then, before = self._last or (now - 1000, counts)
         seconds = max(now - then, 1) / 1000
-        summary = self._learn.progress.summary()
         release, snapshot = self._learn.version
-        for role in ("service", "release"):
-            for name, metric in (("auc", "tidemill_auc"), ("log_loss", "tidemill_log_loss")):
-                if (value := summary[name][role]) is not None:
-                    self._measurements.gauge(metric, value, role=role)
         return {
             "time_ms": now,
             "event_time_ms": event_time,
@@ -83,7 +85,7 @@ class StatusBoard:
             "lag": dict(self._measurements.lags),
             "release": release,
             "snapshot": snapshot,
-            **summary,
+            **self._quality.running(),
         }
 
     async def _skew(self) -> dict[str, Any] | None:
@@ -119,6 +121,7 @@ class StatusBoard:
             "predictions": total.get("predictions", 0),
             "labels_joined": total.get("joined", 0),
             "labels_refused": refused,
+            **{f"join_{outcome}": total.get(name, 0) for name, outcome in OUTCOMES.items()},
             "examples": self._learn.learned,
             "bad_cases": self._measurements.totals["tidemill_bad_cases_total"],
         }, stream_time

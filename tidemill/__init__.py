@@ -1,6 +1,8 @@
 """Tidemill: live scoring with models that learn from every outcome."""
 
-from tidemill.declaration import BadCase, Gate, Label, LightGBM, Project, TreeHead
+from tidemill.breaker import Breaker
+from tidemill.declaration import BadCase, Gate, LightGBM, Project
+from tidemill.drift import Drift
 from tidemill.expressions import (
     absolute,
     category,
@@ -19,22 +21,30 @@ from tidemill.expressions import (
     sqrt,
 )
 from tidemill.feature_kinds import DerivedFeature, LabelRate, RequestFeature, Window
+from tidemill.label import Label
+from tidemill.learner_kinds import EmbeddingNet, Linear, Mixture, River, TreeHead
 from tidemill.sources import Entity, Event, Request
 from tidemill.static_row import StaticRow
 
 __version__ = "0.1.0"
 __all__ = [
     "BadCase",
+    "Breaker",
     "DerivedFeature",
+    "Drift",
+    "EmbeddingNet",
     "Entity",
     "Event",
     "Gate",
     "Label",
     "LabelRate",
     "LightGBM",
+    "Linear",
+    "Mixture",
     "Project",
     "Request",
     "RequestFeature",
+    "River",
     "StaticRow",
     "TreeHead",
     "Window",

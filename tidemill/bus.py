@@ -80,6 +80,21 @@ class Consumer(Protocol):
         """Records in the assigned partitions that have not been read yet, as far as is known."""
         ...
 
+    def behind(self, kind: str, partition: int) -> int | None:
+        """Records of one partition after the last that `poll` returned, as far as is known.
+
+        None while nothing is known, 0 for a partition that is not assigned.
+        """
+        ...
+
+    def pause(self, kind: str, partition: int) -> None:
+        """Let `poll` return nothing of this partition until `resume` or a new assignment."""
+        ...
+
+    def resume(self, kind: str, partition: int) -> None:
+        """Let `poll` return records of this partition again."""
+        ...
+
     async def stop(self) -> None:
         """Leave the group; the callbacks are not called any more."""
         ...

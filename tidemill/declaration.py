@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tidemill.breaker import Breaker
 from tidemill.checks import (
     check_kind,
     check_name,
@@ -15,48 +16,19 @@ from tidemill.checks import (
     check_unique,
     check_whole,
 )
+from tidemill.drift import Drift
 from tidemill.durations import duration_ms
 from tidemill.errors import DeclarationError
 from tidemill.expressions import Expression
 from tidemill.feature_kinds import DerivedFeature, Feature, LabelRate, RequestFeature, Window
 from tidemill.fields import Field, samples
+from tidemill.label import Label
+from tidemill.learner_kinds import LearnerKind, TreeHead
 from tidemill.sources import Entity, Event, Request
 from tidemill.static_row import StaticRow
+from tidemill.tasks import Task
 
 LABEL_EVENT, LABEL_VALUE = "label", "value"
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """The outcome (0 or 1), waited for at most `wait` after the request.
-
-    `key` names the request fields whose values, joined with `|`, make the join key.
-    """
-
-    key: tuple[str, ...]
-    wait: str
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.key, tuple) or not self.key:
-            raise DeclarationError("Label.key", self.key, "a tuple of request fields")
-        duration_ms("Label.wait", self.wait)
-
-    @property
-    def wait_ms(self) -> int:
-        """The wait in milliseconds of stream time."""
-        return duration_ms("Label.wait", self.wait)
-
-
-@dataclass(frozen=True, slots=True)
-class TreeHead:
-    """The learner: an online linear head on the frozen trees of the release (AdaGrad)."""
-
-    name: str = "head"
-    learning_rate: float = 0.002
-
-    def __post_init__(self) -> None:
-        check_name("TreeHead.name", self.name)
-        check_range(f"TreeHead {self.name}.learning_rate", self.learning_rate, 0, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +104,13 @@ class Project:
     request: Request
     features: tuple[Feature, ...]
     label: Label
-    learner: TreeHead = TreeHead()
+    learner: LearnerKind = TreeHead()
     trainer: LightGBM = LightGBM()
     gate: Gate = Gate()
+    breaker: Breaker = Breaker()
     bad_cases: tuple[BadCase, ...] = ()
+    slices: tuple[str, ...] = ()
+    drift: Drift | None = None
 
     def __post_init__(self) -> None:
         check_name("Project.name", self.name)
@@ -143,23 +118,27 @@ class Project:
             ("events", Event, "an Event"),
             ("features", Feature, "a Window, LabelRate, StaticRow, Request- or DerivedFeature"),
             ("bad_cases", BadCase, "a BadCase"),
+            ("slices", str, "a field of the request"),
         )
         for attribute, kind, allowed in kinds:
             value = getattr(self, attribute)
             if not isinstance(value, tuple):
                 raise DeclarationError(f"Project.{attribute}", value, "a tuple")
             check_kind(f"Project.{attribute}", value, kind, allowed)
-        single = {
-            "request": Request,
-            "label": Label,
-            "learner": TreeHead,
-            "trainer": LightGBM,
-            "gate": Gate,
-        }
-        for attribute, kind in single.items():
-            value = getattr(self, attribute)
-            check_kind(f"Project.{attribute}", (value,), kind, f"a {kind.__name__}")
+        single = (
+            ("request", Request, "a Request"),
+            ("label", Label, "a Label"),
+            ("learner", LearnerKind, "a learner, such as TreeHead"),
+            ("trainer", LightGBM, "a LightGBM"),
+            ("gate", Gate, "a Gate"),
+            ("breaker", Breaker, "a Breaker"),
+        )
+        for attribute, kind, allowed in single:
+            check_kind(f"Project.{attribute}", (getattr(self, attribute),), kind, allowed)
+        if self.drift is not None:
+            check_kind("Project.drift", (self.drift,), Drift, "a Drift, or None")
         self._check_features()
+        self._check_watched()
 
     def _check_features(self) -> None:
         check_unique("Project.events", [event.name for event in self.events])
@@ -191,10 +170,20 @@ class Project:
                 raise DeclarationError("Project.features", name, "any name but score and label")
         self._check_derived(names)
         self._check_bad_cases(names)
+        if self.label.keep_negatives < 1 and any(isinstance(f, LabelRate) for f in self.features):
+            allowed = "1 where label rates are declared: they count every label"
+            raise DeclarationError("Label.keep_negatives", self.label.keep_negatives, allowed)
         for key in self.label.key:
             check_one_of("Label.key", key, request_fields)
             if key != "time" and self.request.field(key).optional:
                 raise DeclarationError("Label.key", key, "request fields that are never missing")
+
+    def _check_watched(self) -> None:
+        check_unique("Project.slices", self.slices)
+        for name in self.slices:
+            check_one_of("Project.slices", name, [field.name for field in self.request.columns])
+        for name in self.drift.ignore if self.drift else ():
+            check_one_of("Drift.ignore", name, [*self.feature_names, "score"])
 
     def _check_derived(self, names: Sequence[str]) -> None:
         # Derived features are computed in order, so one may read only those before it.
@@ -219,6 +208,11 @@ class Project:
                 check_one_of(where, name, allowed)
             used = [Field(name, float, True) for name in sorted(rule.when.names())]
             check_number(where, rule.when, samples(used))
+
+    @property
+    def task(self) -> Task:
+        """What is predicted and learned."""
+        return self.label.task
 
     @property
     def entities(self) -> tuple[Entity, ...]:

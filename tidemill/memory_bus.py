@@ -144,6 +144,7 @@ class MemoryConsumer:
         self.partitions: tuple[int, ...] = ()
         self._bus = bus
         self._next: dict[tuple[str, int], int] = {}
+        self._paused: set[tuple[str, int]] = set()
         self._assigned: Assigned | None = None
         self._revoked: Revoked | None = None
         self._lost: LogLost | None = None
@@ -174,9 +175,23 @@ class MemoryConsumer:
         """What lies behind the places read so far."""
         return sum(max(0, len(self._bus.log(*at)) - place) for at, place in self._next.items())
 
+    def behind(self, kind: str, partition: int) -> int | None:
+        """What the log holds after the place read so far."""
+        at = (kind, partition)
+        return max(0, len(self._bus.log(*at)) - self._next[at]) if at in self._next else 0
+
+    def pause(self, kind: str, partition: int) -> None:
+        """Read nothing of it."""
+        if (kind, partition) in self._next:
+            self._paused.add((kind, partition))
+
+    def resume(self, kind: str, partition: int) -> None:
+        """Read it again."""
+        self._paused.discard((kind, partition))
+
     async def stop(self) -> None:
         """Leave the group, if it is in one; as a broker's client does, without a callback."""
-        self.partitions, self._next = (), {}
+        self._drop()
         await self.group.remove(self)
 
     async def assign(self, partitions: Sequence[int]) -> None:
@@ -197,11 +212,17 @@ class MemoryConsumer:
         assert self._revoked is not None
         for partition in self.partitions:
             await self._revoked(partition)
+        self._drop()
+
+    def _drop(self) -> None:
         self.partitions, self._next = (), {}
+        self._paused.clear()
 
     def _fetch(self, limit: int) -> dict[tuple[str, int], Sequence[MemoryMessage]]:
         found: dict[tuple[str, int], Sequence[MemoryMessage]] = {}
         for at, start in self._next.items() if self._bus.reachable else ():
+            if at in self._paused:
+                continue
             if limit and (records := self._bus.log(*at)[start : start + limit]):
                 found[at] = records
                 self._next[at] = start + len(records)

@@ -34,8 +34,10 @@ class Settings(BaseSettings):
     """A worker that is silent this long loses its partitions."""
     batch_records: int = pydantic.Field(default=50_000, ge=1, le=100_000)
     """The most records in one micro-batch."""
-    snapshot_interval_ms: int = pydantic.Field(default=250, ge=20, le=3_600_000)
+    snapshot_interval_ms: int = pydantic.Field(default=100, ge=20, le=3_600_000)
     """The shortest time between two snapshots of a learner."""
+    catch_up_seconds: int = pydantic.Field(default=600, ge=1, le=604_800)
+    """A new release that has not caught up with the champion by then is given up."""
     archive_interval_ms: int = pydantic.Field(default=5_000, ge=100, le=3_600_000)
     """The longest time a record waits before it is written to the archive."""
     archive_rows: int = pydantic.Field(default=50_000, ge=1, le=10_000_000)
@@ -48,6 +50,8 @@ class Settings(BaseSettings):
     """Dead letters in one micro-batch window that stop the consumer."""
     cache_bytes: int = pydantic.Field(default=512 * 1024 * 1024, ge=1024 * 1024)
     """What the entities' state may take of a worker's memory; the rest stays in the store."""
+    pending_predictions: int = pydantic.Field(default=200_000, ge=1, le=100_000_000)
+    """What may wait in one partition of the join; beyond it the oldest waits end early."""
     prediction_queue: int = pydantic.Field(default=20_000, ge=1)
     """Predictions that may wait for the broker before scoring answers 503."""
     body_limit_bytes: int = pydantic.Field(default=1_048_576, ge=1_024)

@@ -16,8 +16,12 @@ BADCASES = "badcases"  # examples the model got wrong, with a reason (msgpack)
 MODELS = "models"  # announcements of releases and snapshots (msgpack)
 ALERTS = "alerts"  # what an operator should know
 DEADLETTERS = "deadletters"  # input that could not be used, with bytes, place and cause (msgpack)
-ALL = (EVENTS, UPDATES, PREDICTIONS, LABELS, EXAMPLES, BADCASES, MODELS, ALERTS, DEADLETTERS)
-SINGLE_PARTITION = (EXAMPLES, MODELS, ALERTS, DEADLETTERS, BADCASES)
+QUARANTINE = "quarantine"  # examples that came while learning was paused (msgpack Quarantined)
+ALL = (
+    EVENTS, UPDATES, PREDICTIONS, LABELS, EXAMPLES, BADCASES, MODELS, ALERTS, DEADLETTERS,
+    QUARANTINE,
+)  # fmt: skip
+SINGLE_PARTITION = (EXAMPLES, MODELS, ALERTS, DEADLETTERS, BADCASES, QUARANTINE)
 FEATURE_STEPS = (EVENTS, UPDATES)  # steps whose effects are the entities' state
 DEFINITIONS = "definitions"  # the fence and hash that hold which declarations have a state
 # Steps whose effects belong to one schema; `worker` are the agents of low-rate topics.
@@ -111,9 +115,22 @@ class Names:
         """The consumer group of a step: the workers of one group share its partitions."""
         return "-".join(filter(None, (self.project, step, self.scope(step))))
 
-    def snapshot(self, learner: str) -> str:
-        """The newest snapshot of a learner for this schema."""
-        return f"{{{self.project}:0}}:{_joined('snapshot', learner, self.schema)}"
+    def newest_snapshot(self, learner: str) -> str:
+        """Which snapshot of a learner for this schema is the newest."""
+        return f"{{{self.project}:0}}:{_joined('newest', learner, self.schema)}"
+
+    def snapshot(self, learner: str, change: int = 0) -> str:
+        """The newest whole snapshot of a learner for this schema, or a change since, from 1 on."""
+        number = str(change) if change else ""
+        return f"{{{self.project}:0}}:{_joined('snapshot', learner, self.schema, number)}"
+
+    def checkpoint(self, learner: str) -> str:
+        """The last snapshot whose examples passed the breaker: where a trip goes back to."""
+        return f"{{{self.project}:0}}:{_joined('checkpoint', learner, self.schema)}"
+
+    def learn_order(self, learner: str) -> str:
+        """What an operator wants of paused learning (JSON); empty when it was carried out."""
+        return f"{{{self.project}:0}}:{_joined('order', learner, self.schema)}"
 
     def status(self) -> str:
         """The newest progress points of this schema's worker for the console (a list of JSON)."""

@@ -44,11 +44,12 @@ class Prediction(Record, frozen=True):
 
 
 class LabelEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The outcome of one prediction, as producers send it (JSON)."""
+    """The outcome of one prediction, as producers send it (JSON); `producer` says who did."""
 
     key: str
-    value: Literal[0, 1]
+    value: float
     time: int
+    producer: str = ""
 
 
 class Example(Record, frozen=True):
@@ -56,14 +57,30 @@ class Example(Record, frozen=True):
 
     `partition` and `sequence` are the join's, gap-free per partition.
     `label_produced_ms` is the wall-clock time at which the broker or producer stamped the label.
+    `weight` is its importance. `kind` is `label`, `missing` (the value declared for a prediction
+    whose wait ended without one) or `correction` (of an earlier example of the same prediction).
+    `sampled` is the part of the weight that makes up for negatives that were left out; batch, which
+    knows what a missing label has become by now, takes only that.
     """
 
     prediction: Prediction
-    label: int
+    label: float
     label_time: int
     label_produced_ms: int
     partition: int
     sequence: int
+    weight: float = 1.0
+    kind: str = "label"
+    producer: str = ""
+    sampled: float = 1.0
+
+
+class Quarantined(Record, frozen=True):
+    """An example that came while learning was paused: its offset, its bytes, and why."""
+
+    offset: int
+    reason: str
+    example: bytes
 
 
 class BadCaseFound(Record, frozen=True):
@@ -71,7 +88,7 @@ class BadCaseFound(Record, frozen=True):
 
     reason: str
     prediction: Prediction
-    label: int | None
+    label: float | None
     found_ms: int
 
 
@@ -164,7 +181,9 @@ def decode(kind: type[Any], data: bytes) -> Any:
 
 _DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind)
-    for kind in (Prediction, Example, BadCaseFound, UpdateBatch, DeadLetter, Announcement, Alert)
+    for kind in (
+        Prediction, Example, Quarantined, BadCaseFound, UpdateBatch, DeadLetter, Announcement, Alert
+    )  # fmt: skip
 }
 
 

@@ -107,6 +107,8 @@ class Backfill:
             "known_ms": history.labels["time"][said],
             "scored_ms": history.requests["time"][chosen],
             "request": self._bodies(chosen),
+            "weight": np.ones(count), "sampled": np.ones(count),
+            "kind": ["label"] * count, "producer": [""] * count,
         }  # fmt: skip
         schema = ARCHIVE_SCHEMAS[EXAMPLES]
         return pa.table(

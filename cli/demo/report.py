@@ -103,7 +103,7 @@ def _months(live: Dataset) -> dict[str, NDArray[np.bool_]]:
 
 
 def _measures(
-    labels: NDArray[np.int8], scores: Mapping[str, NDArray[np.float64]], rows: NDArray[np.bool_]
+    labels: NDArray[np.float64], scores: Mapping[str, NDArray[np.float64]], rows: NDArray[np.bool_]
 ) -> dict[str, Any]:
     return {
         "rows": int(rows.sum()),

@@ -108,6 +108,9 @@ export class Chart {
   /** Draw `status` over the span [from, to] (wall time, ms). */
   show(status, from, to) {
     const data = this.spec.columns(status);
+    const [title, unit] = this.spec.rename?.(status) ?? [this.spec.title, this.spec.unit];
+    this.title.textContent = title;
+    this.unit.textContent = unit;
     this.swaps = status.model?.swaps ?? [];
     const empty = data.slice(1).every((column) => newest(column) === null);
     this.figure.dataset.empty = String(empty);
@@ -129,8 +132,10 @@ export class Chart {
 
   #caption() {
     const caption = element("figcaption");
-    const title = element("h3", "", this.spec.title);
-    if (this.spec.unit) title.append(" ", element("small", "quiet", this.spec.unit));
+    const title = element("h3");
+    this.title = element("span", "", this.spec.title);
+    this.unit = element("small", "quiet", this.spec.unit);
+    title.append(this.title, " ", this.unit);
     const legend = element("ul", "legend");
     for (const line of this.spec.lines) {
       const item = element("li");
@@ -173,9 +178,9 @@ export class Chart {
   }
 
   #summary(empty) {
-    if (empty) return `${this.spec.title}: ${this.spec.waiting}`;
+    if (empty) return `${this.title.textContent}: ${this.spec.waiting}`;
     const parts = this.spec.lines.map((line, i) => `${line.name} ${line.text(newest(this.plot.data[i + 1]))}`);
-    return `${this.spec.title}, now: ${parts.join(", ")}. Arrow keys read earlier values.`;
+    return `${this.title.textContent}, now: ${parts.join(", ")}. Arrow keys read earlier values.`;
   }
 
   #key(event) {

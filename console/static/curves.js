@@ -3,7 +3,7 @@
 import { aroundBulk, fromZero } from "./chart.js";
 import { count, duration, measure, rate } from "./format.js";
 import {
-  STAGES, aucColumns, lagColumns, latencyColumns, lossColumns, throughputColumns,
+  STAGES, aucColumns, lagColumns, latencyColumns, lossColumns, ofNumbers, throughputColumns,
 } from "./series.js";
 
 const LABEL_WAIT = "Waiting for the first labels";
@@ -16,8 +16,10 @@ const decimals = (value, splits) => {
   return value.toFixed(Math.min(6, Math.max(2, written.length)));
 };
 
-const quality = (title, columns, better) => ({
-  title, unit: `${better} is better`, columns, waiting: LABEL_WAIT, range: aroundBulk, fill: true,
+const quality = (title, ofNumber, columns, better) => ({
+  title, unit: `${better} is better`, columns,
+  rename: (status) => (ofNumbers(status) ? [ofNumber, "lower is better"] : [title, `${better} is better`]),
+  waiting: LABEL_WAIT, range: aroundBulk, fill: true,
   axisText: decimals,
   lines: [
     { name: "service", colour: "service", text: measure },
@@ -27,8 +29,8 @@ const quality = (title, columns, better) => ({
 
 /** Chart descriptions by the id of their figure. */
 export const CURVES = {
-  "chart-auc": quality("Running AUC", aucColumns, "higher"),
-  "chart-loss": quality("Running log-loss", lossColumns, "lower"),
+  "chart-auc": quality("Running AUC", "Running MAE", aucColumns, "higher"),
+  "chart-loss": quality("Running log-loss", "Running RMSE", lossColumns, "lower"),
   "chart-throughput": {
     title: "Throughput", unit: "per second", columns: throughputColumns, range: fromZero,
     waiting: "Waiting for the first event", axisText: count,

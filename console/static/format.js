@@ -13,6 +13,10 @@ const eventParts = new Intl.DateTimeFormat("en-GB", {
   timeZone: "UTC",
 });
 
+const shortParts = new Intl.DateTimeFormat("en-GB", {
+  day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", timeZone: "UTC",
+});
+
 const missing = (value) => value === null || value === undefined || Number.isNaN(value);
 
 /** 12,345; from a million on 1.23M. */
@@ -29,6 +33,9 @@ export function rate(value) {
 
 /** A probability or quality measure, four decimals. */
 export const measure = (value) => (missing(value) ? NONE : value.toFixed(4));
+
+/** A share of one as per cent, whole. */
+export const percent = (value) => (missing(value) ? NONE : `${Math.round(value * 100)} %`);
 
 /** The same with its sign, and a true minus. */
 export function signed(value) {
@@ -57,6 +64,9 @@ export const clock = (ms) => (missing(ms) ? NONE : clockParts.format(ms));
 
 /** The stream's own time: 14 May 2013, 09:35 UTC. */
 export const eventTime = (ms) => (missing(ms) ? NONE : `${eventParts.format(ms)} UTC`);
+
+/** The stream's own time on an axis: 14 May, 09:35. */
+export const shortTime = (ms) => (missing(ms) ? NONE : shortParts.format(ms));
 
 /** A feature's value, four significant digits. */
 export function feature(value) {

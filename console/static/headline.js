@@ -33,8 +33,11 @@ export function showHeadline(status) {
   document.title = status.project ? `${status.project} · Tidemill console` : "Tidemill console";
   put("stream-time", streamText(status.worker?.series ?? []));
   showServing(status);
-  showQuality("auc", last.auc, 1);
-  showQuality("loss", last.log_loss, -1);
+  const numbers = last.rmse !== undefined;
+  put("auc-title", numbers ? "MAE" : "AUC");
+  put("loss-title", numbers ? "RMSE" : "Log-loss");
+  showQuality("auc", numbers ? last.mae : last.auc, numbers ? -1 : 1);
+  showQuality("loss", numbers ? last.rmse : last.log_loss, -1);
   showApi(status, last);
   showLag(last.lag);
   showWorker(status);

@@ -6,6 +6,7 @@ import { CURVES } from "./curves.js";
 import { clock } from "./format.js";
 import { pill, showHeadline } from "./headline.js";
 import { poll } from "./poll.js";
+import { redrawQuality, showQuality } from "./quality.js";
 import { onSchemeChange } from "./theme.js";
 import { Track } from "./track.js";
 
@@ -29,6 +30,7 @@ function draw() {
   if (status === null) return;
   showHeadline(status);
   drawCurves();
+  showQuality(status);
   showBadCases(status.bad_cases ?? []);
 }
 
@@ -84,6 +86,9 @@ for (const radio of document.querySelectorAll("input[name=range]")) {
     drawCurves();
   });
 }
-onSchemeChange(() => views.forEach((view) => view.redraw()));
+onSchemeChange(() => {
+  views.forEach((view) => view.redraw());
+  redrawQuality();
+});
 setInterval(countDown, 1000);
 poll(STATUS, { onStatus: connected, onFailure: lost });

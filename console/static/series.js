@@ -26,13 +26,18 @@ export function columns(points, picks) {
 }
 
 const workerPoints = (status) => status.worker?.series ?? [];
+/** Whether the labels are numbers: then errors stand where AUC and log-loss would. */
+export const ofNumbers = (status) => workerPoints(status).at(-1)?.rmse !== undefined;
+
 const apiPoints = (status) => status.api?.series ?? [];
 
 export const aucColumns = (status) =>
-  columns(workerPoints(status), [(p) => p.auc?.service, (p) => p.auc?.release]);
+  columns(workerPoints(status), [(p) => (p.auc ?? p.mae)?.service, (p) => (p.auc ?? p.mae)?.release]);
 
 export const lossColumns = (status) =>
-  columns(workerPoints(status), [(p) => p.log_loss?.service, (p) => p.log_loss?.release]);
+  columns(workerPoints(status), [
+    (p) => (p.log_loss ?? p.rmse)?.service, (p) => (p.log_loss ?? p.rmse)?.release,
+  ]);
 
 export const latencyColumns = (status) =>
   columns(apiPoints(status), [(p) => p.p50_ms, (p) => p.p99_ms]);

@@ -20,6 +20,7 @@ from features.plan import FeaturePlan
 from tidemill.clock import FakeClock
 from tidemill.declaration import LABEL_VALUE
 from tidemill.fields import Field
+from tidemill.label import CORRECTION, LABEL
 from tidemill.sources import Event
 
 _LATEST_MS = 253_402_300_799_999
@@ -175,12 +176,18 @@ def each_once(examples: pa.Table) -> pa.Table:
     return examples.filter(pa.array(kept))
 
 
+def first_labels(examples: pa.Table) -> pa.ChunkedArray:
+    """Which examples are events of their own: those with a request, but no corrections."""
+    corrections = pc.equal(pc.fill_null(examples["kind"], LABEL), CORRECTION)
+    return pc.and_(pc.is_valid(examples["request"]), pc.invert(corrections))
+
+
 def _labels(label: Event, examples: pa.Table | None) -> tuple[Columns, NDArray[np.int64]]:
     """The examples as label events: known when the join made them."""
     if examples is None or not len(examples):
         return field_columns(label.columns, []), np.empty(0, np.int64)
     examples = each_once(examples)
-    examples = examples.filter(pc.is_valid(examples["request"]))
+    examples = examples.filter(first_labels(examples))
     keys = [Field(f.name, f.type, optional=True) for f in label.columns if f.name != LABEL_VALUE]
     decoder = record_decoder(keys)
     columns = field_columns(keys, [decoder.decode(b) for b in examples["request"].to_pylist()])

@@ -67,7 +67,7 @@ ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
             ("key", pa.string()),
             ("vector", pa.binary()),
             ("schema", pa.string()),
-            ("label", pa.int8()),
+            ("label", pa.float64()),
             ("label_time", pa.int64()),
             ("score", pa.float64()),
             ("baseline", pa.float64()),
@@ -82,9 +82,17 @@ ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
             # that keep none.
             ("scored_ms", pa.int64()),
             ("request", pa.binary()),
+            # How much it weighed for the learner, the part of that which makes up for negatives
+            # that were left out, what kind of example it is, and who sent the label.
+            ("weight", pa.float64()),
+            ("sampled", pa.float64()),
+            ("kind", pa.string()),
+            ("producer", pa.string()),
         ]
     ),
 }
+_BEFORE: dict[str, float | str] = {"weight": 1.0, "sampled": 1.0, "kind": "label", "producer": ""}
+"""What columns that came later say of rows that are older; what is not named here is null."""
 
 
 class ArchiveWriter:
@@ -164,7 +172,8 @@ def read_archive(
 ) -> pa.Table:
     """The committed records with `from_ms` <= time < `to_ms`, by date, then partition, then offset.
 
-    An archive that does not exist is empty; a column that an older file lacks is null.
+    An archive that does not exist is empty; a column that an older file lacks is null, or what it
+    would have said.
     """
     low = -(2**63) if from_ms is None else from_ms
     high = 2**63 - 1 if to_ms is None else to_ms
@@ -181,11 +190,12 @@ def read_archive(
 
 
 def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the columns it lacks as nulls, in the schema's order."""
+    """The table with the columns it lacks, in the schema's order and types."""
     for field in schema:
         if field.name not in table.column_names:
-            table = table.append_column(field, pa.nulls(len(table), field.type))
-    return table.select(schema.names)
+            value = pa.scalar(_BEFORE.get(field.name), field.type)
+            table = table.append_column(field, pa.repeat(value, len(table)))
+    return table.select(schema.names).cast(schema)
 
 
 def read_examples(
@@ -257,11 +267,12 @@ def examples_table(
     columns = _shared_columns(predictions, partition, offsets, known_ms)
     columns["prediction_id"] = [example.prediction.id for example in examples]
     columns["join_partition"] = [example.partition for example in examples]
-    for name in ("label", "label_time", "sequence"):
+    for name in ("label", "label_time", "sequence", "weight", "sampled", "kind", "producer"):
         columns[name] = [getattr(example, name) for example in examples]
     return pa.table(columns, schema=ARCHIVE_SCHEMAS[EXAMPLES])
 
 
+_REPEATING = ("event", "schema", "release", "weight", "sampled", "kind", "producer")
 _SHARED = (
     "time", "key", "vector", "schema", "score", "baseline", "release", "snapshot", "scored_ms",
 )  # fmt: skip
@@ -332,7 +343,7 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.with_suffix(".tmp")
     # Ids, keys, vectors, bodies and offsets hardly repeat: a dictionary would only cost time.
-    repeating = [f.name for f in table.schema if f.name in ("event", "schema", "release")]
+    repeating = [f.name for f in table.schema if f.name in _REPEATING]
     with open(staging, "wb") as file:
         pq.write_table(table, file, compression="zstd", use_dictionary=repeating)
         file.flush()

@@ -18,11 +18,12 @@ from features.plan import FeaturePlan, compile_plan
 from features.store import MemoryStore
 from features.vectors import VectorReader
 from learners.snapshot import Snapshot, digest
-from learners.tree_head import TreeHead
+from learners.tree_head import TreeHead as Head
 from learners.trees import FrozenTrees
 from tidemill.clock import FakeClock
 from tidemill.declaration import Project
 from tidemill.errors import BusUnavailable, StoreUnavailable
+from tidemill.learner_kinds import TreeHead
 from tidemill.registry import Manifest, Registry
 from tidemill.settings import Settings
 from tidemill.topics import Names
@@ -124,11 +125,11 @@ class World:
         self, number: int, release: str = "r0001", **changes: object
     ) -> Announcement:
         """Put a snapshot into the store; returns what a learner would announce."""
-        head = TreeHead.warm_start(FrozenTrees.parse(self.model_text), 0.002)
+        head = Head.warm_start(FrozenTrees.parse(self.model_text), TreeHead())
         head.weights += number * 1e-3
         snapshot = Snapshot(
-            learner="head", release=release, number=number, schema=self.plan.schema.hash,
-            examples=number * 10, offset=number * 10, sequences={}, state=head.state(),
+            learner="head", release=release, number=number, base=number, schema=self.plan.schema.hash,
+            examples=number * 10, offset=number * 10, sequences={}, state=head.snapshot(),
             created_ms=NOW_MS,
         )  # fmt: skip
         self.snapshot = msgspec.structs.replace(snapshot, **changes).encode()
@@ -136,12 +137,12 @@ class World:
             "snapshot", "head", release, number, digest(self.snapshot), NOW_MS, number * 10
         )
 
-    async def read_snapshot(self) -> bytes | None:
+    async def read_snapshots(self, release: str, number: int) -> list[bytes]:
         """The snapshot as the store has it."""
         self.snapshot_reads += 1
         if self.store_gone:
             raise StoreUnavailable("connection refused")
-        return self.snapshot
+        return [self.snapshot] if self.snapshot is not None else []
 
     def load_project(self) -> Project:
         """What the project file says now."""
@@ -165,7 +166,7 @@ class World:
 
         return PlanPorts(
             VectorReader(plan, names, self.store, deadline_ms=20),
-            self.read_snapshot if first else nothing,
+            self.read_snapshots if first else nothing,
             progress, self.read_worker_status, note_serving, Inspector(plan, names, self.store),
         )  # fmt: skip
 

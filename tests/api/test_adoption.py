@@ -5,8 +5,9 @@ import asyncio
 import msgspec
 import pytest
 
-from learners.tree_head import TreeHead
+from learners.tree_head import TreeHead as Head
 from learners.trees import FrozenTrees
+from tidemill.learner_kinds import TreeHead
 from tidemill.wire import Announcement
 
 SCORE = "/v1/score"
@@ -104,9 +105,9 @@ async def test_damaged_bytes_are_refused_once(served):
 
 async def test_weights_that_are_not_finite_are_refused(served):
     """A head with an infinite weight never answers."""
-    head = TreeHead.warm_start(FrozenTrees.parse(served.model_text), 0.002)
+    head = Head.warm_start(FrozenTrees.parse(served.model_text), TreeHead())
     head.weights[3] = float("inf")
-    served.write_snapshot(1, state=head.state())
+    served.write_snapshot(1, state=head.snapshot())
     await served.service.adoption.adopt_newest()
     assert ("r0001", 0) == version(served)
 

@@ -20,6 +20,13 @@ async def test_one_label_is_accepted(world, call):
     assert LabelEvent(**LABEL) == msgspec.json.decode(value, type=LabelEvent)
 
 
+async def test_a_label_may_name_its_producer(world, call):
+    """It goes to the log with it."""
+    reply = await call.post(LABELS, LABEL | {"producer": "billing"})
+    ((_, value),) = world.producer.sent["labels"]
+    assert (202, "billing") == (reply.status, msgspec.json.decode(value)["producer"])
+
+
 async def test_a_list_of_labels_is_accepted_in_order(world, call):
     """One call, several outcomes."""
     labels = [LABEL | {"key": str(n)} for n in range(5)]

@@ -86,7 +86,7 @@ def example_columns(project: Project, rows: int, seed: int, first_ms: int) -> di
         "key": [f"k{seed}-{i}" for i in range(rows)],
         "vector": [vector.tobytes() for vector in vectors],
         "schema": [schema_of(project).hash] * rows,
-        "label": (rng.random(rows) < 1 / (1 + np.exp(-odds))).astype(np.int8),
+        "label": (rng.random(rows) < 1 / (1 + np.exp(-odds))).astype(np.float64),
         "label_time": times + HOUR_MS,
         "score": np.full(rows, np.nan),
         "baseline": np.full(rows, np.nan),
@@ -100,6 +100,10 @@ def example_columns(project: Project, rows: int, seed: int, first_ms: int) -> di
         "known_ms": times + HOUR_MS,
         "scored_ms": times,
         "request": [None] * rows,
+        "weight": np.ones(rows),
+        "sampled": np.ones(rows),
+        "kind": ["label"] * rows,
+        "producer": [""] * rows,
     }
 
 

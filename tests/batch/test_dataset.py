@@ -111,3 +111,38 @@ def test_a_vector_of_another_length_is_refused(
     go_live(backfilled, vector=[b"\0" * 20] * 1439 + [b"\0" * 16])
     with pytest.raises(ValueError, match="vector: found other lengths; allowed: 20 bytes"):
         extract(TrainingSet(backfilled, compile_plan(project)))
+
+
+def test_a_correction_takes_the_place_of_what_it_corrects(
+    backfilled: Path, project: Project, go_live: Callable[..., None]
+) -> None:
+    """The newest example of a prediction counts; what the learner's log weighed does not."""
+    numbers = np.arange(1440)
+    corrects = numbers >= 1400
+    ids = np.where(corrects, numbers - 40, numbers)
+    go_live(
+        backfilled,
+        prediction_id=[f"b2-{number}" for number in ids],
+        label=np.where(corrects, 1.0, 0.0),
+        kind=np.where(corrects, "correction", "missing").tolist(),
+        weight=np.where(corrects, 1.2, 0.8),
+        sampled=np.where(corrects, 1.0, 10.0),
+    )
+    found = extract(TrainingSet(backfilled, compile_plan(project)))
+    live = found.data.take(found.data.live)
+    assert (1400, 40) == (len(live), live.labels.sum())
+    assert {(1.0, 1.0): 40, (0.0, 10.0): 1360} == {
+        each: int(((live.labels == each[0]) & (live.weights == each[1])).sum())
+        for each in set(zip(live.labels.tolist(), live.weights.tolist(), strict=True))
+    }
+    assert {1.0} == set(found.data.take(~found.data.live).weights)
+    assert 1440 == found.offsets["examples:0"]
+
+
+def test_rows_without_a_prediction_id_all_stay(
+    backfilled: Path, project: Project, go_live: Callable[..., None]
+) -> None:
+    """Archives of earlier versions may not name them."""
+    go_live(backfilled, prediction_id=[""] * 720 + [None] * 720)
+    found = extract(TrainingSet(backfilled, compile_plan(project)))
+    assert 1440 == found.data.live.sum()

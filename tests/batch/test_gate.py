@@ -19,6 +19,7 @@ from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from tidemill.declaration import Gate, Project
 from tidemill.durations import DAY_MS, HOUR_MS
+from tidemill.learner_kinds import TreeHead as Settings
 from tidemill.schema import schema_of
 
 MAY_1_MS = 1_367_366_400_000
@@ -64,9 +65,9 @@ def test_the_candidate_knows_nothing_of_the_holdout(
     seen = []
 
     class Watching(Trainer):
-        def train(self, vectors, labels, stage="train"):
+        def train(self, vectors, labels, stage="train", weights=None):
             seen.append(len(labels))
-            return super().train(vectors, labels, stage)
+            return super().train(vectors, labels, stage, weights)
 
     watching = Watching(project.trainer, trainer.schema, threads=1)
     report = judge(project, data, watching, None)
@@ -176,9 +177,9 @@ def test_serving_learns_only_from_labels_that_had_come(data: Dataset, trainer: T
     rng = np.random.default_rng(4)
     rows = replace(rows, label_times=rows.times + rng.integers(0, 9 * HOUR_MS, len(rows)))
     rows = rows.take(np.argsort(rows.label_times, kind="stable"))
-    scores = serve(TreeHead.warm_start(trees, 0.01), rows)
+    scores = serve(TreeHead.warm_start(trees, Settings(learning_rate=0.01)), rows)
     for row in range(0, len(rows), 17):
-        head = TreeHead.warm_start(trees, 0.01)
+        head = TreeHead.warm_start(trees, Settings(learning_rate=0.01))
         known = rows.take(rows.label_times // STEP_MS < rows.times[row] // STEP_MS)
         head.learn_many(known.vectors, known.labels)
         assert head.predict_many(rows.vectors[row : row + 1])[0] == scores[row]

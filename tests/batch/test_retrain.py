@@ -14,9 +14,10 @@ from batch.exit_codes import ExitCode
 from batch.retrain import Options, RetrainResult, retrain
 from learners.trees import FrozenTrees
 from tidemill.clock import FakeClock
-from tidemill.declaration import Gate, Project, TreeHead
+from tidemill.declaration import Gate, Project
 from tidemill.durations import DAY_MS
 from tidemill.errors import ArtifactError, BusUnavailable, LockedError
+from tidemill.learner_kinds import TreeHead
 from tidemill.registry import Registry
 from tidemill.schema import schema_of
 from tidemill.wire import Announcement

@@ -88,3 +88,21 @@ def test_some_columns_have_a_schema_of_their_own(schema: FeatureSchema) -> None:
     assert (("x2", "kind"), ("kind",), [2, 0]) == (found.names, found.categorical, places)
     assert found.hash != schema.hash
     assert () == columns_of(schema, ["x2"])[0].categorical
+
+
+def test_a_weight_is_so_many_rows(schema: FeatureSchema, data: Dataset) -> None:
+    """Few negatives that weigh more train as if all were there; weights of 1 change nothing."""
+    trainer = Trainer(SETTINGS, schema, threads=1)
+    plain = trainer.train(data.vectors, data.labels)
+    assert plain == trainer.train(data.vectors, data.labels, weights=np.ones(len(data)))
+    kept = (data.labels == 1) | (np.arange(len(data)) % 4 == 0)
+    some, weights = data.take(kept), np.where(data.labels[kept] == 1, 1.0, 4.0)
+    means = [
+        score_model(text, data.vectors).mean()
+        for text in (
+            plain,
+            trainer.train(some.vectors, some.labels, weights=weights),
+            trainer.train(some.vectors, some.labels),
+        )
+    ]
+    assert abs(means[1] - means[0]) < 0.02 < 0.1 < means[2] - means[0]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 import uvicorn
 from starlette.applications import Starlette
@@ -23,6 +24,7 @@ from starlette.routing import Mount, Route
 
 from console import pages
 from console.pages import CONTENT_SECURITY_POLICY, STATIC, console_app
+from tidemill.quality import Quality
 
 FIXTURE = json.loads((Path(__file__).parent / "status.json").read_text())
 EMPTY = {
@@ -217,9 +219,16 @@ def test_vendored_code_names_addresses_only_in_comments() -> None:
 def test_contract_names_every_key_of_the_fixture() -> None:
     """The documented status names each key that the fixture has, so neither drifts alone."""
     features = {name for case in FIXTURE["bad_cases"] for name in case["features"]}
+    described = features | (key_paths(FIXTURE["worker"]["quality"]) - set(FIXTURE))
     assert set() == {
-        key for key in key_paths(FIXTURE) - features if f'"{key}"' not in (pages.__doc__ or "")
+        key for key in key_paths(FIXTURE) - described if f'"{key}"' not in (pages.__doc__ or "")
     }
+
+
+def test_the_fixtures_quality_is_the_documents() -> None:
+    """What the page reads of the quality is what a worker writes."""
+    found = msgspec.convert(FIXTURE["worker"]["quality"], Quality)
+    assert FIXTURE["worker"]["quality"] == msgspec.to_builtins(found)
 
 
 # ---- In a browser
@@ -298,6 +307,53 @@ def test_page_shows_the_status(tmp_path: Path) -> None:
     assert "confident wrong" in dom
 
 
+def test_page_shows_the_quality(tmp_path: Path) -> None:
+    """Buckets, the young ones hollow, slices, roles, experts and drift, as in the fixture."""
+    with serving(lambda: JSONResponse(FIXTURE)) as url:
+        dom, console = render(url, tmp_path)
+    quality = FIXTURE["worker"]["quality"]
+    assert [] == console
+    hollow = sum(bucket["young"] or bucket["partial"] for bucket in quality["buckets"])
+    assert 0 < hollow < len(quality["buckets"])
+    assert dom.count('<circle class="service young"') == hollow
+    assert dom.count('<circle class="service"') == len(quality["buckets"]) - hollow
+    assert dom.count('class="share young"') == sum(b["young"] for b in quality["buckets"])
+    young = sum(bucket["young"] for bucket in quality["buckets"])
+    assert f"Log-loss by time of prediction, {len(quality['buckets'])} buckets, {young}" in dom
+    carriers = [each for each in quality["slices"] if each["field"] == "carrier"]
+    rows = re.search(r'id="slices-rows">(.*?)</tbody>', dom).group(1)
+    assert len(carriers) == rows.count("<tr>")
+    assert "all others" in rows
+    assert f"{quality['sliding']['roles']['release']['log_loss']:.4f}" in dom
+    assert "9 of 10 come within 10 hours" in text_of(dom, "quality-note")
+    assert dom.count('class="weight"') == len(quality["experts"])
+    assert quality["drift"][0]["message"] in dom
+    assert dom.count('data-state="began"') == 2
+
+
+def test_page_shows_errors_of_numbers(tmp_path: Path) -> None:
+    """A regression has MAE and RMSE where others have AUC and log-loss."""
+    measures = {"mae": 3.5, "rmse": 4.25}
+    roles = {"service": measures, "release": {"mae": 4.0, "rmse": 5.0}}
+    status = json.loads(json.dumps(FIXTURE))
+    for point in status["worker"]["series"]:
+        del point["auc"], point["log_loss"]
+        point |= {name: {role: roles[role][name] for role in roles} for name in measures}
+    quality = status["worker"]["quality"]
+    quality["task"] = "regression"
+    for part in (quality["sliding"], quality["decayed"], *quality["buckets"], *quality["slices"]):
+        part["roles"] = roles
+    with serving(lambda: JSONResponse(status)) as url:
+        dom, console = render(url, tmp_path)
+    assert [] == console
+    assert ("MAE", "3.5000", "RMSE", "4.2500", "−0.7500 vs release") == tuple(
+        text_of(dom, name)
+        for name in ("auc-title", "auc-value", "loss-title", "loss-value", "loss-detail")
+    )
+    assert "Running MAE, now: service 3.5000" in dom
+    assert "RMSE by time of prediction" in dom
+
+
 def test_page_says_what_it_waits_for(tmp_path: Path) -> None:
     """Before anything has happened every part of the page says what it waits for."""
     with serving(lambda: JSONResponse(EMPTY)) as url:
@@ -306,7 +362,9 @@ def test_page_says_what_it_waits_for(tmp_path: Path) -> None:
     assert text_of(dom, "serving-detail") == "Waiting for the first release"
     assert text_of(dom, "auc-detail") == "Waiting for the first label"
     assert text_of(dom, "worker-text") == "Waiting for the worker"
-    assert dom.count('data-empty="true"') == 6
+    assert dom.count('data-empty="true"') == 7
+    assert text_of(dom, "now-empty") == "Waiting for the first labels"
+    assert re.search(r'<section id="experts"[^>]* hidden=""', dom)
     assert re.search(r'<table id="bad-table"[^>]* hidden=""', dom)
 
 

@@ -265,6 +265,66 @@ async def test_lag_is_what_has_not_been_read(backend: Backend) -> None:
     await member.consumer.stop()
 
 
+async def test_behind_is_what_was_not_returned(backend: Backend) -> None:
+    """Of one partition: more until all was returned, then 0, and 0 of what it does not have."""
+    producer = await backend.producer()
+    await producer.send_many(EVENTS, numbered(3), 0)
+    member = await Member(backend.consumer("g", [EVENTS]), {EVENTS: 0}).start()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not (found := await member.consumer.poll(50, 1)):
+            pass
+    assert 1 == len(found[EVENTS, 0])
+    assert 2 == member.consumer.behind(EVENTS, 0)
+    await member.read_until(lambda: member.consumer.behind(EVENTS, 0) == 0)
+    assert [b"1", b"2"] == member.values(EVENTS, 0)
+    await member.read_until(lambda: member.consumer.behind(EVENTS, 1) == 0)  # it is empty
+    assert 0 == member.consumer.behind(LABELS, 0)
+    member.consumer.seek(EVENTS, 0, 1)
+    assert 2 == member.consumer.behind(EVENTS, 0)
+    await member.consumer.stop()
+
+
+@pytest.mark.kafka
+async def test_the_mark_of_a_transaction_is_no_record(kafka: str) -> None:
+    """What ends a transaction takes an offset; a reader that has every record is not behind."""
+    backend = BrokerBackend(kafka, 6_000)
+    await kafka_bus.ensure_topics(kafka, backend.names)
+    sender = aiokafka.AIOKafkaProducer(bootstrap_servers=kafka, transactional_id="labels")
+    await sender.start()
+    async with sender.transaction():
+        await sender.send_and_wait(backend.names.topic(LABELS), b"v", partition=0)
+    await sender.stop()
+    member = await Member(backend.consumer("g", [LABELS]), {LABELS: 0}).start()
+    await member.read_count(1)
+    await member.read_until(lambda: member.consumer.behind(LABELS, 0) == 0)
+    await member.consumer.stop()
+
+
+async def test_a_paused_partition_is_not_read(backend: Backend) -> None:
+    """Others are; when it is resumed nothing of it is missing, whatever was fetched before."""
+    producer = await backend.producer()
+    await producer.send_many(EVENTS, numbered(5), 0)
+    member = await Member(backend.consumer("g", [EVENTS]), {EVENTS: 0}).start()
+    async with asyncio.timeout(DEADLINE_SECONDS):
+        while not (found := await member.consumer.poll(50, 2)):
+            pass
+    member.consumer.pause(EVENTS, 0)
+    member.consumer.pause(LABELS, 0)  # a partition it does not have: nothing happens
+    await producer.send_many(EVENTS, numbered(5, 5), 0)
+    await producer.send_many(EVENTS, numbered(3), 1)
+    await member.read_count(3)
+    for _ in range(3):
+        await member.poll()
+    assert {(EVENTS, 1)} == set(member.read)
+    assert 0 != member.consumer.behind(EVENTS, 0)
+    member.consumer.resume(EVENTS, 0)
+    member.consumer.resume(LABELS, 0)
+    await member.read_count(11)
+    first = [message.value for message in found[EVENTS, 0]]
+    assert [value for _, value in numbered(10)] == first + member.values(EVENTS, 0)
+    await member.consumer.stop()
+
+
 async def test_partitions_of_one_number_belong_together(backend: Backend) -> None:
     """A member gets the same partition of all its topics, also of one with a single partition."""
     producer = await backend.producer()

@@ -85,6 +85,7 @@ class Zygote:
     kafka: str
     redis: str
     settings: dict[str, str]
+    project_file: Path = PROJECT_FILE
     _starts: int = 0
 
     async def __aenter__(self) -> Self:
@@ -92,7 +93,7 @@ class Zygote:
         told = environment(self.folder, self.kafka, self.redis, **self.settings)
         told["PYTHONPATH"] = f"{ROOT}{os.pathsep}{Path(__file__).parent}"
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(Path(__file__).with_name("crash_worker.py")), str(PROJECT_FILE)),
+            *(sys.executable, str(Path(__file__).with_name("crash_worker.py")), str(self.project_file)),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=told,
         )  # fmt: skip
         self._starting: deque[tuple[asyncio.Future[Child], Path]] = deque()

@@ -115,7 +115,7 @@ def _run(project: Project, point: str, with_faust: bool) -> None:
         crash_points.arm(crash_points.Point.parse(point), str(settings.redis))
     if not with_faust:
         cli.worker.run_worker = _run_steps
-    uvloop.run(cli.worker.work(project, settings, None))
+    uvloop.run(cli.worker.work(project, settings, None, Path(sys.argv[1])))
 
 
 async def _run_steps(worker: Worker, stopping: asyncio.Event) -> None:

@@ -295,8 +295,18 @@ def test_the_join_key_is_the_values_with_a_bar_between() -> None:
     features = (RequestFeature("number", request.number),)
     two = Project("two", (), request, features, Label(("card", "number"), "1h"))
     decoder = RequestDecoder(two, FakeClock(NOW), SKEW)
-    assert "a|7" == decoder.join_key(decoder.decode(b'{"card": "a", "number": 7}'))
-    assert "a" == REQUESTS.join_key(REQUESTS.decode(body(REQUEST)))
+    assert "a|7" == decoder.join_key(decoder.decode(b'{"card": "a", "number": 7}'), "id")
+    assert "a" == REQUESTS.join_key(REQUESTS.decode(body(REQUEST)), "id")
+
+
+def test_without_key_fields_the_join_key_is_the_prediction_id() -> None:
+    """The caller got it with the answer and names it in the label."""
+    request = Request({"card": str, "number": int})
+    features = (RequestFeature("number", request.number),)
+    decoder = RequestDecoder(
+        Project("two", (), request, features, Label(wait="1h")), FakeClock(NOW), SKEW
+    )
+    assert "id" == decoder.join_key(decoder.decode(b'{"card": "a", "number": 7}'), "id")
 
 
 def test_a_label_is_decoded() -> None:
@@ -307,12 +317,33 @@ def test_a_label_is_decoded() -> None:
 
 @pytest.mark.parametrize(
     ("value", "found"),
-    [(2, "2"), (-1, "-1"), (0.5, "float"), ("1", "str"), (True, "bool"), (None, "null")],
+    [(2, "2"), (-1, "-1"), (0.5, "0.5"), ("1", "str"), (True, "bool"), (None, "null")],
 )
 def test_a_label_is_zero_or_one(value: object, found: str) -> None:
     """Any other value is refused, and the two that are allowed are named."""
     error = label_error(body(LABEL, value=value))
     assert ("value", found, "0 or 1") == (error.field, error.found, error.allowed)
+
+
+@pytest.mark.parametrize("value", [0, 1, -2.5, 1e300])
+def test_a_number_label_is_any_finite_number(value: float) -> None:
+    """Where numbers are declared, every one that float64 can hold is a label."""
+    assert value == decode_label(body(LABEL, value=value), NOW, "number").value
+
+
+@pytest.mark.parametrize("value", [b"1e999", b"NaN", b'"1"', b"true", b"null"])
+def test_what_is_no_finite_number_is_no_number_label(value: bytes) -> None:
+    """The answer says what a number label may be."""
+    data = b'{"key": "a", "time": 5, "value": ' + value + b"}"
+    with pytest.raises(InputError) as caught:
+        decode_label(data, NOW, "number")
+    assert caught.value.cause in ("wrong_type", "invalid_value", "malformed")
+
+
+def test_a_label_names_its_producer() -> None:
+    """Who sent it is optional."""
+    found = [decode_label(body(LABEL, **more), NOW).producer for more in ({}, {"producer": "p"})]
+    assert ["", "p"] == found
 
 
 def test_a_label_with_another_mistake_names_that() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import lightgbm
 import numpy as np
@@ -19,7 +20,7 @@ class Release:
     booster: lightgbm.Booster
     text: bytes
     vectors: NDArray[np.float32]
-    labels: NDArray[np.int8]
+    labels: NDArray[Any]
 
 
 def synthetic(rows: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int8]]:
@@ -43,3 +44,21 @@ def release(rounds: int = 20, leaves: int = 31, **parameters: float) -> Release:
     booster = lightgbm.train(settings, data, rounds)
     unseen, outcomes = synthetic(500, seed=2)
     return Release(booster, booster.model_to_string().encode(), unseen, outcomes)
+
+
+@cache
+def regression_release(rounds: int = 20, leaves: int = 31) -> Release:
+    """A release that predicts a number, some hundred on average."""
+    vectors, _ = synthetic(ROWS, seed=1)
+    settings = {"objective": "regression", "num_leaves": leaves, "verbose": -1, "seed": 7}
+    settings |= {"num_threads": 1, "min_data_per_group": 10}
+    data = lightgbm.Dataset(vectors, _values(vectors, seed=3), categorical_feature=[0])
+    booster = lightgbm.train(settings, data, rounds)
+    unseen, _ = synthetic(500, seed=2)
+    return Release(booster, booster.model_to_string().encode(), unseen, _values(unseen, seed=4))
+
+
+def _values(vectors: NDArray[np.float32], seed: int) -> NDArray[np.float64]:
+    noise = np.random.default_rng(seed).normal(size=len(vectors))
+    effects = np.nan_to_num(vectors[:, 1] - vectors[:, 2] * vectors[:, 3]) + vectors[:, 0] % 3
+    return 100 + 20 * effects.astype(np.float64) + 5 * noise

@@ -9,7 +9,7 @@ import pytest
 from learners.snapshot import Snapshot, digest
 from tidemill.errors import ArtifactError
 
-SNAPSHOT = Snapshot("head", "r0001", 3, "abc", 12, 40, {0: 7, 3: 9}, b"state", 1_700_000_000_000)
+SNAPSHOT = Snapshot("head", "r0001", 3, 3, "abc", 12, 40, {0: 7, 3: 9}, b"state", 1_700_000_000_000)
 
 
 def test_round_trip() -> None:
@@ -19,7 +19,9 @@ def test_round_trip() -> None:
 
 def test_equal_snapshots_have_equal_bytes() -> None:
     """The order in which partitions were seen does not show in the bytes."""
-    turned = Snapshot("head", "r0001", 3, "abc", 12, 40, {3: 9, 0: 7}, b"state", 1_700_000_000_000)
+    turned = Snapshot(
+        "head", "r0001", 3, 3, "abc", 12, 40, {3: 9, 0: 7}, b"state", 1_700_000_000_000
+    )
     assert SNAPSHOT.encode() == turned.encode()
 
 

@@ -10,14 +10,15 @@ from releases import release
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from tidemill.errors import ArtifactError
+from tidemill.learner_kinds import TreeHead as Settings
 
-RATE = 0.002
+SETTINGS = Settings()
 
 
 def head() -> TreeHead:
     """A head that has learned a little."""
     made = release()
-    learner = TreeHead.warm_start(FrozenTrees.parse(made.text), RATE)
+    learner = TreeHead.warm_start(FrozenTrees.parse(made.text), SETTINGS)
     learner.learn_many(made.vectors[:50], made.labels[:50])
     return learner
 
@@ -26,7 +27,7 @@ def test_state_of_other_trees_is_refused() -> None:
     """A state cannot be put on a release it was not learned on."""
     other = FrozenTrees.parse(release(rounds=3, leaves=2).text)
     with pytest.raises(ArtifactError, match="found trees .* allowed: " + other.digest):
-        TreeHead.restore(other, RATE, head().state())
+        TreeHead.restore(other, SETTINGS, head().snapshot())
 
 
 @pytest.mark.parametrize("field", [1, 2])
@@ -34,24 +35,24 @@ def test_state_of_other_trees_is_refused() -> None:
 def test_damaged_state_is_refused(field: int, damage: str) -> None:
     """Weights or sums that are cut off or not finite are refused."""
     learner = head()
-    parts = msgspec.msgpack.decode(learner.state())
+    parts = msgspec.msgpack.decode(learner.snapshot())
     number = np.array([np.nan if damage == "nan" else np.inf]).tobytes()
     cut = {"short": parts[field][8:], "odd": parts[field][1:]}
     parts[field] = cut.get(damage, number + parts[field][8:])
     with pytest.raises(ArtifactError, match="head state"):
-        TreeHead.restore(learner.trees, RATE, msgspec.msgpack.encode(parts))
+        TreeHead.restore(learner.trees, SETTINGS, msgspec.msgpack.encode(parts))
 
 
 def test_bytes_that_are_no_state_are_refused() -> None:
     """Anything else than a state is an ArtifactError, not a decoder's error."""
     with pytest.raises(ArtifactError, match="head state"):
-        TreeHead.restore(head().trees, RATE, b"not a state")
+        TreeHead.restore(head().trees, SETTINGS, b"not a state")
 
 
 def test_a_full_leaf_moves_less() -> None:
     """The more an example's leaves have learned, the smaller its step."""
     made = release()
-    learner = TreeHead.warm_start(FrozenTrees.parse(made.text), RATE)
+    learner = TreeHead.warm_start(FrozenTrees.parse(made.text), SETTINGS)
     vector, label = made.vectors[:1], np.array([1])
     scores = [learner.learn_many(vector, label)[0] for _ in range(50)]
     steps = np.diff(scores)

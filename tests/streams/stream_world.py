@@ -12,12 +12,13 @@ import numpy as np
 from features.decoding import EventDecoder
 from features.plan import FeaturePlan, compile_plan
 from features.store import Commit, MemoryStore
+from streams.alerts import Alerts
 from streams.archive import Archive
 from streams.context import Context
 from streams.dead_letters import DeadLetterBox
 from streams.fold import Fold
 from streams.join import Join
-from streams.learn import Learn
+from streams.learn import Learn, LearnSettings
 from streams.measurements import Measurements
 from streams.rekey import Rekey
 from streams.step import Reopen, Step
@@ -70,7 +71,8 @@ def model_text(seed: int = 1) -> bytes:
     """A small LightGBM model over the project's features."""
     random = np.random.default_rng(seed)
     matrix = random.normal(size=(400, len(plan().schema.names))).astype(np.float32)
-    data = lightgbm.Dataset(matrix, (matrix[:, 0] > 0).astype(int))
+    names = list(plan().schema.names)
+    data = lightgbm.Dataset(matrix, (matrix[:, 0] > 0).astype(int), feature_name=names)
     settings = {"objective": "binary", "num_leaves": 7, "verbose": -1, "num_threads": 1}
     return lightgbm.train(settings, data, 5).model_to_string().encode()
 
@@ -121,12 +123,15 @@ class World:
 
     def __init__(self, home: Path, limit: int = 1_000) -> None:
         self.home, self.limit = home, limit
+        self.most_pending = 1_000
         self.clock = FakeClock(NOW)
         self.names = Names("payments", PARTITIONS)
         self.bus = MemoryBus(self.names, self.clock)
         self.store = FaultyStore()
         self.registry = Registry(home, "payments")
         self.measurements = Measurements()
+        self.catch_up_ms = 60_000
+        self.alerts = Alerts(self.bus.producer(), self.clock)
         self.context = Context(
             plan(), self.names, self.store, self.bus.producer(), self.measurements, self.clock
         )
@@ -146,11 +151,12 @@ class World:
 
     def join(self) -> Join:
         """The step that pairs predictions and labels."""
-        return Join(self.context, self.letters(), SKEW)
+        return Join(self.context, self.letters(), SKEW, self.most_pending)
 
     def learn(self, interval_ms: int = 0) -> Learn:
         """The step that learns."""
-        return Learn(self.context, self.registry, interval_ms)
+        settings = LearnSettings(interval_ms, self.catch_up_ms)
+        return Learn(self.context, self.registry, self.alerts, settings)
 
     def archive(self, rows: int = 1_000, interval_ms: int = 60_000) -> Archive:
         """The step that writes Parquet."""

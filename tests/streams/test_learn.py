@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from stream_world import NOW, World, make_prediction, model_text, plan
 
+from features.plan import compile_plan
 from learners.prior import PRIOR
 from learners.snapshot import Snapshot, digest
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from streams.learn import LOOK_MS, Learn
+from tidemill import Gate
 from tidemill.errors import ArtifactError, BusUnavailable, FencedError
 from tidemill.topics import EXAMPLES, MODELS
 from tidemill.wire import Announcement, decode, vectors
@@ -34,12 +36,11 @@ def announced(world: World) -> list[Announcement]:
 
 def expected_state(world: World, count: int, seed: int = 1) -> bytes:
     """What a head has learned from the first `count` examples, without any step."""
-    rate = plan().project.learner.learning_rate
-    head = TreeHead.warm_start(FrozenTrees.parse(model_text(seed)), rate)
+    head = TreeHead.warm_start(FrozenTrees.parse(model_text(seed)), plan().project.learner)
     distinct = list({(e.partition, e.sequence): e for e in world.examples()}.values())[:count]
     matrix = vectors([example.prediction for example in distinct])
     head.learn_many(matrix, np.array([example.label for example in distinct]))
-    return head.state()
+    return head.snapshot()
 
 
 async def test_the_first_snapshot_is_the_release(world: World) -> None:
@@ -47,7 +48,7 @@ async def test_the_first_snapshot_is_the_release(world: World) -> None:
     world.publish()
     reader = await world.reader(world.learn).start()
     await reader.step.tick()
-    warm = TreeHead.warm_start(FrozenTrees.parse(model_text()), 0.002).state()
+    warm = TreeHead.warm_start(FrozenTrees.parse(model_text()), plan().project.learner).snapshot()
     snapshot = stored(world)
     assert ("r0001", 1, 0, 0, warm) == (
         snapshot.release, snapshot.number, snapshot.examples, snapshot.offset, snapshot.state
@@ -367,3 +368,46 @@ async def test_quality_runs_over_the_newest_examples(world: World) -> None:
     step = reader.step
     assert isinstance(step, Learn)
     assert {"service": 0.5, "release": 0.5} == step.progress.summary()["auc"]
+
+
+async def test_a_release_that_cannot_keep_up_is_given_up(world: World) -> None:
+    """Past its time it is dropped, the champion goes on, and an operator hears of it."""
+    world.publish()
+    reader = await world.reader(world.learn).start()
+    for sequence in range(1, 21):
+        world.example(sequence)
+    await reader.read_all()
+    world.publish(seed=2)
+    reader.step.wake()
+    await reader.try_read()
+    for sequence in range(21, 26):
+        world.example(sequence)
+        await reader.try_read(1)
+        world.clock.advance(world.catch_up_ms // 3)
+    await reader.read_all()
+    assert ("r0001", expected_state(world, 25)) == (stored(world).release, stored(world).state)
+    assert ["release_given_up"] == [alert.name for alert in world.alerts.waiting]
+    reader.step.wake()
+    await reader.read_all()
+    assert "r0001" == stored(world).release
+
+
+@pytest.mark.parametrize(("offset", "takes_over"), [(0.3, False), (-0.3, True)])
+async def test_a_release_that_turns_out_worse_is_given_up(
+    world: World, offset: float, takes_over: bool
+) -> None:
+    """What it would have predicted is compared with what was answered to the same requests."""
+    project = replace(plan().project, gate=Gate(min_rows=10))
+    world.context = replace(world.context, plan=compile_plan(project))
+    world.publish()
+    reader = await world.reader(world.learn).start()
+    for sequence in range(1, 21):
+        right = 0.5 + (offset if sequence % 2 else -offset)
+        made = make_prediction(f"k{sequence}", NOW + sequence, sequence)
+        world.example(sequence, prediction=msgspec.structs.replace(made, score=right))
+    await reader.read_all()
+    world.publish(seed=2)
+    reader.step.wake()
+    await reader.read_all(5)
+    assert ("r0002" if takes_over else "r0001") == stored(world).release
+    assert expected_state(world, 20, seed=2 if takes_over else 1) == stored(world).state

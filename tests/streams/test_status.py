@@ -65,7 +65,9 @@ async def test_counts_come_from_the_fences(world: World) -> None:
         "events_read": 5, "events_applied": 4, "dead_letters": 1, "late_values": 0,
         "predictions": 4, "labels_joined": 4, "labels_refused": 1, "examples": 4, "bad_cases": 2,
     }  # fmt: skip
-    assert expected == document["counts"]
+    assert expected.items() <= document["counts"].items()
+    outcomes = {name: n for name, n in document["counts"].items() if name.startswith("join_") and n}
+    assert {"join_joined": 4, "join_second": 1} == outcomes
     assert (NOW, True) == (document["seen_ms"], document["alive"])
 
 

@@ -117,6 +117,23 @@ def test_an_example_that_was_sent_again_is_one_label() -> None:
     assert [START + 9] * 2 == found.known_ms[-1].tolist()
 
 
+def test_a_correction_is_no_label_of_its_own() -> None:
+    """A rate counts a prediction once, by what was said first."""
+    rated = Project(
+        "shop", project.events, request,
+        (LabelRate("bad", (project.features[3].by[0],), ("24h",), 0.5),), project.label,
+    )  # fmt: skip
+    body = json.dumps({"card": "c", "amount": 1.0, "time": START}).encode()
+    rows = [
+        {"label": label, "label_time": START + 5, "known_ms": START + 9, "request": body,
+         "join_partition": 0, "sequence": offset + 1, "offset": offset, "kind": kind}
+        for offset, (label, kind) in enumerate([(0, "missing"), (1, "correction"), (1, None)])
+    ]  # fmt: skip
+    examples = pa.Table.from_pylist(rows, schema=ARCHIVE_SCHEMAS[EXAMPLES])
+    found = known_events(compile_plan(rated), archive(), examples, Rules())
+    assert [0.0, 1.0] == found.columns[-1]["value"].tolist()
+
+
 def test_knowledge_ends_before_the_scoring() -> None:
     """In a row of history, at its own time."""
     rows = [

@@ -232,6 +232,38 @@ def test_an_example_keeps_where_it_was_joined() -> None:
     )  # fmt: skip
 
 
+def test_an_example_keeps_what_it_weighs_and_whose_label_it_has() -> None:
+    """A label may be any number."""
+    example = Example(
+        prediction(7, MAY_1_MS), 2.5, MAY_1_MS + 5, 9, 3, 41, 15.0, "correction", "billing", 10.0
+    )
+    (row,) = examples_table([example], 0, [12], [MAY_1_MS + 6]).to_pylist()
+    expected = {"label": 2.5, "weight": 15.0, "sampled": 10.0}
+    assert expected | {"kind": "correction", "producer": "billing"} == {
+        name: row[name] for name in ("label", "weight", "sampled", "kind", "producer")
+    }
+
+
+def test_labels_of_an_earlier_version_are_read(tmp_path: Path) -> None:
+    """They were whole numbers of one byte, weighed 1 and came from nobody in particular."""
+    writer = ArchiveWriter(tmp_path, "p", EXAMPLES, 0)
+    writer.write(rows(range(3)), 3)
+    (path,) = tmp_path.rglob("*.parquet")
+    table = pq.ParquetFile(path).read()
+    table = table.drop_columns(["weight", "sampled", "kind", "producer"])
+    place = table.schema.get_field_index("label")
+    table = table.set_column(place, "label", table["label"].cast(pa.int8()))
+    pq.write_table(table, path)
+    writer.write(rows(range(3, 5)), 5)
+    found = read_examples(tmp_path, "p")
+    assert ARCHIVE_SCHEMAS[EXAMPLES] == found.schema
+    assert [0, 1, 0, 1, 0] == found["label"].to_pylist()
+    columns = ("weight", "sampled", "kind", "producer")
+    assert [[1.0] * 5, [1.0] * 5, ["label"] * 5, [""] * 5] == [
+        found[name].to_pylist() for name in columns
+    ]
+
+
 def test_an_archive_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     """Columns that its files do not have yet are null, and new files stand beside them."""
     writer = ArchiveWriter(tmp_path, "p", EXAMPLES, 0)

@@ -1,0 +1,1 @@
+"""Data sets as streams of requests and labels, and the service that they are played to."""

@@ -1,0 +1,51 @@
+"""New York's flights of 2013 as a stream: the example project's vectors, an hour before departure.
+
+The vectors come from the kernel that the service computes them with (`cli/demo/backfill.py`), told
+of each event when it became known; a label is known when the flight has landed or was given up.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bench.streams.stream import Stream
+from cli.demo.backfill import Backfill
+from cli.demo.history import read_history
+from cli.demo.options import PROJECT_FILE, month_start_ms
+from features.plan import compile_plan
+from tidemill.durations import DAY_MS, MINUTE_MS
+from tidemill.loading import load_project
+
+FIRST_MONTH, LAST_MONTH = 5, 12
+BARRIER_MS = 5 * MINUTE_MS
+"""What is known is brought up to date this often, and so are the weights that score."""
+
+
+def read_flights(
+    project: Path = PROJECT_FILE, last_month: int = LAST_MONTH, releases_a_month: int = 1
+) -> Stream:
+    """Trained on January to April, scored from May on. Raises TidemillError without the data."""
+    history, plan = read_history(), compile_plan(load_project(project))
+    end = month_start_ms(last_month + 1)
+    chosen, vectors = Backfill(plan, history, end, BARRIER_MS).run()
+    place = {key: at for at, key in enumerate(history.labels["key"].tolist())}
+    said = np.array([place[key] for key in history.requests["flight"][chosen].tolist()])
+    times = history.requests["time"][chosen].astype(np.int64)
+    return Stream(
+        "flights", vectors, history.labels["value"][said].astype(float), times,
+        history.labels["time"][said].astype(np.int64), plan.schema,
+        int(np.searchsorted(times, month_start_ms(FIRST_MONTH))),
+        _retrains(last_month, releases_a_month), times // DAY_MS - int(times[0]) // DAY_MS,
+        BARRIER_MS,
+    )  # fmt: skip
+
+
+def _retrains(last_month: int, each: int) -> tuple[int, ...]:
+    """So many in every month, the first one of May left out: the release is there already."""
+    found: list[int] = []
+    for month in range(FIRST_MONTH, last_month + 1):
+        begin, end = month_start_ms(month), month_start_ms(month + 1)
+        found += [begin + (end - begin) // each * k for k in range(each)]
+    return tuple(found[1:])

@@ -1,0 +1,1 @@
+"""Has anything moved since a release began to answer: its loss, its scores, its features?"""

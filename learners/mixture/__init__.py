@@ -1,0 +1,1 @@
+"""An online mixture of experts: their predictions, blended with weights that adapt."""

@@ -1,0 +1,1 @@
+"""A small net over numbers and embedded ids that learns online, block by block."""

@@ -1,0 +1,56 @@
+"""A new release on its way to the champion's place: what it learned, and what it is worth."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from learners.prior import PRIOR
+from streams.learning import Learned, Learning, Placed
+from tidemill.tasks import Task
+from tidemill.wire import Example
+
+
+class CatchUp:
+    """The learner of a release learns what came since its data, beside the champion.
+
+    Its predictions before learning are compared with what was answered to the same requests. It
+    then knows every label that had come before, the service only those that had come before the
+    request: a candidate that is worse even so will be worse in service.
+    """
+
+    def __init__(self, learning: Learning, task: Task, began_ms: int) -> None:
+        self.learning, self.began_ms = learning, began_ms
+        self._logistic = task.kind == "binary"
+        self.compared = 0
+        """How many examples both have predicted."""
+        self._own = self._answered = 0.0
+
+    def learn(self, placed: list[Placed], schema: str) -> Learned:
+        """Learn what it has not had, and compare."""
+        learned = self.learning.learn(placed, schema)
+        self._compare(learned.examples, learned.predictions())
+        return learned
+
+    @property
+    def losses(self) -> tuple[float, float]:
+        """Its mean loss and that of what was answered, over the examples compared."""
+        rows = max(self.compared, 1)
+        return self._own / rows, self._answered / rows
+
+    def _compare(self, examples: list[Example], scores: NDArray[np.float64]) -> None:
+        # What the prior answered says nothing about a champion.
+        rows = [n for n, example in enumerate(examples) if example.prediction.release != PRIOR]
+        if not rows or scores.ndim > 1:
+            return
+        labels = np.array([examples[n].label for n in rows], np.float64)
+        answered = np.array([examples[n].prediction.score for n in rows])
+        self.compared += len(rows)
+        self._own += self._loss(labels, scores[rows])
+        self._answered += self._loss(labels, answered)
+
+    def _loss(self, labels: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
+        if self._logistic:
+            right = np.maximum(np.where(labels == 1, scores, 1 - scores), 1e-15)
+            return float(-np.log(right).sum())
+        return float(((labels - scores) ** 2).sum())
