@@ -128,7 +128,7 @@ def serve(service: Service, releases: Releases, step_ms: int | None = None) -> S
     """The scores of all rows that count: each step's requests are scored, then labels learned."""
     stream = releases.stream
     moments = releases.moments() if service.retrain else [stream.start_ms]
-    ends = [*moments[1:], int(stream.times[-1]) + stream.step_ms]
+    ends = [*moments[1:], int(stream.times[-1]) + 1]
     scores = np.full(len(stream), np.nan)
     for moment, end in zip(moments, ends, strict=True):
         learner = start(service, releases, moment)

@@ -80,7 +80,6 @@ class Stream:
 class Step:
     """One step of the service: all of `asked` are scored, then all of `known` are learned."""
 
-    time_ms: int
     asked: Rows
     known: Rows
 
@@ -88,17 +87,26 @@ class Step:
 def steps(
     stream: Stream, step_ms: int, since_ms: int | None = None, until_ms: int | None = None
 ) -> Iterator[Step]:
-    """The steps with something to do, in order; both ends fall on the grid of `step_ms`."""
-    order = np.argsort(stream.label_times, kind="stable")
-    asked, known = stream.times // step_ms, stream.label_times[order] // step_ms
-    low = 0 if since_ms is None else since_ms // step_ms
-    high = int(asked[-1]) + 1 if until_ms is None else until_ms // step_ms
-    grid = np.union1d(asked, known)
-    grid = grid[(grid >= low) & (grid < high)]
-    ask_cuts = np.searchsorted(asked, np.concatenate((grid, grid + 1))).reshape(2, -1).T
-    know_cuts = np.searchsorted(known, np.concatenate((grid, grid + 1))).reshape(2, -1).T
-    for step, (first, stop), (older, newer) in zip(grid, ask_cuts, know_cuts, strict=True):
-        yield Step(int(step) * step_ms, np.arange(first, stop), order[older:newer])
+    """What happens from one moment to before another, in steps of `step_ms` from the first one.
+
+    Steps with nothing to do are left out.
+    """
+    begin = int(stream.times[0]) if since_ms is None else since_ms
+    end = int(stream.label_times.max()) + 1 if until_ms is None else until_ms
+    by_label = np.argsort(stream.label_times, kind="stable")
+    asked, asked_step = _within(np.arange(len(stream)), stream.times, begin, end, step_ms)
+    known, known_step = _within(by_label, stream.label_times, begin, end, step_ms)
+    for step in np.union1d(asked_step, known_step):
+        asks = slice(*np.searchsorted(asked_step, (step, step + 1)))
+        knows = slice(*np.searchsorted(known_step, (step, step + 1)))
+        yield Step(asked[asks], known[knows])
+
+
+def _within(rows: Rows, times: Rows, begin: int, end: int, step_ms: int) -> tuple[Rows, Rows]:
+    """The rows, sorted by their times, that lie in a span, and the step of each."""
+    low, high = np.searchsorted(times[rows], (begin, end))
+    rows = rows[low:high]
+    return rows, (times[rows] - begin) // step_ms
 
 
 def even_blocks(rows: int, count: int) -> NDArray[np.int64]:

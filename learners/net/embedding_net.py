@@ -20,9 +20,11 @@ from tidemill.learner_kinds import EmbeddingNet as Settings
 from tidemill.schema import FeatureSchema
 from tidemill.tasks import Task
 
-# AdaGrad's sums begin as if a release's net had seen this share of its training, as in the head on
-# trees; a net that corrects another release begins as if some dozen examples had been seen.
-PRIME_SHARE = 0.1
+# AdaGrad's sums begin as if a release's net had seen this share of its training, and at least some
+# dozen examples; so does a net that corrects another release. On 40 000 synthetic examples, the
+# second half of them turned about, shares of .1, .3 and 1 end within .001 in log-loss; one example
+# in a block of its own moves a score by at most .058, .039 and .023.
+PRIME_SHARE = 0.3
 DENSE_SUM = 4.0
 _MOST_ROWS = 2**31 - 1
 
@@ -254,7 +256,7 @@ def first_network(shape: NetShape, settings: Settings) -> Network:
 def _primed(start: Network, settings: Settings) -> Network:
     """A release's network with the sums of a share of its training."""
     network = start.copy()
-    network.sums[:] = np.maximum(PRIME_SHARE * start.sums, FIRST_SUM)
+    network.sums[:] = np.maximum(PRIME_SHARE * start.sums, DENSE_SUM)
     sums = network.table.rows[:, network.table.width :]
     sums[:] = np.maximum(PRIME_SHARE * sums, FIRST_SUM)
     network.table.turnover = _turnover(settings)

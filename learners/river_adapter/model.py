@@ -53,7 +53,8 @@ class RiverModel:
 
     Where an estimator takes no weights an example of weight w is learned ⌊w⌋ times, and what is
     left is carried to the next examples, so that the weights count in the mean. Where predicting
-    changes an estimator a copy of it is asked.
+    changes an estimator a copy of it is asked. An estimator that walks over sets of names (River's
+    AMRules) learns alike only in processes with the same PYTHONHASHSEED.
     """
 
     def __init__(

@@ -128,7 +128,8 @@ class World:
         head = Head.warm_start(FrozenTrees.parse(self.model_text), TreeHead())
         head.weights += number * 1e-3
         snapshot = Snapshot(
-            learner="head", release=release, number=number, base=number, schema=self.plan.schema.hash,
+            learner="head", release=release, number=number, base=number,
+            schema=self.plan.schema.hash,
             examples=number * 10, offset=number * 10, sequences={}, state=head.snapshot(),
             created_ms=NOW_MS,
         )  # fmt: skip
@@ -153,8 +154,8 @@ class World:
         names = Names("payments", 4, plan.state, plan.schema.hash)
         first = plan.schema.hash == self.plan.schema.hash
 
-        async def nothing() -> None:
-            return None
+        async def nothing(release: str, number: int) -> list[bytes]:
+            return []
 
         async def progress() -> dict[int, int]:
             await self.check_store()

@@ -39,14 +39,14 @@ from tidemill.topics import ALERTS, PREDICTIONS, QUARANTINE
 from tidemill.wire import Alert, Prediction, Quarantined, decode
 
 BASE_DAYS = int(os.environ.get("TIDEMILL_TEST_BASE_DAYS", "4"))  # 120: January to April
-DAYS = int(os.environ.get("TIDEMILL_TEST_DAYS", "5"))  # replayed after them; 20 for the claim
+DAYS = int(os.environ.get("TIDEMILL_TEST_DAYS", "4"))  # replayed after them; 14 for the claim
 LIAR, SHARE = "liar", 30  # per cent
 WINDOW = PLAN.project.breaker.window
 NAMES = flights.names_of(4)
 START_MS = (date(2013, 1, 1) - date(1970, 1, 1)).days * DAY_MS + BASE_DAYS * DAY_MS
 SPAN = Range(START_MS, START_MS + DAYS * DAY_MS, HOUR_MS)
-LIES_MS = START_MS + DAYS * DAY_MS // 5
-REPAIRED_MS = LIES_MS + 5 * DAY_MS // 2  # two windows of the breaker and a little more
+LIES_MS = START_MS + 3 * DAY_MS // 2  # the breaker's first window is over
+REPAIRED_MS = LIES_MS + 2 * DAY_MS
 
 
 def producer_of(key: str) -> str:
