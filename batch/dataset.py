@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -53,17 +54,45 @@ class Extract:
     left_out: int
 
 
-def extract(training: TrainingSet, from_ms: int | None = None, to_ms: int | None = None) -> Extract:
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Offsets of examples that the breaker put aside: nobody is to learn them.
+
+    `skipped` are ranges that an operator left out for good, from the first up to before the second;
+    from `since` on learning is paused now.
+    """
+
+    skipped: Sequence[tuple[int, int]] = ()
+    since: int | None = None
+
+    def holds(self, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of the offsets were left out for good."""
+        held = np.zeros(len(offsets), bool)
+        for start, end in self.skipped:
+            held |= (offsets >= start) & (offsets < end)
+        return held
+
+
+def extract(
+    training: TrainingSet,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+    quarantined: Quarantined | None = None,
+) -> Extract:
     """Read the archive's examples with `from_ms` <= time < `to_ms`, each prediction once.
 
     What corrects an earlier example of the same prediction takes its place. The learner's weights
     for labels that may still be corrected are not taken: here the corrections have come.
 
     A learner catches up from one offset. So a live example at or past the first one that `to_ms`
-    leaves out stays out too: the learner gets it, and none is trained on and learned again.
+    leaves out stays out too: the learner gets it, and none is trained on and learned again. The same
+    holds from where learning is paused on.
     """
+    quarantined = quarantined or Quarantined()
     table = read_examples(training.home, training.plan.project.name, from_ms)
-    table, offsets = _up_to(table, to_ms)
+    table, offsets = _up_to(table, to_ms, quarantined.since)
+    held = quarantined.holds(table["offset"].to_numpy())
+    table = table.filter(pa.array(~held)) if held.any() else table
     table = _newest(each_once(table))
     found = training.vectors(table)
     data = _dataset(some(table, found.rows), found.vectors)
@@ -81,12 +110,15 @@ def _newest(examples: pa.Table) -> pa.Table:
     return examples if kept.all() else examples.filter(pa.array(kept))
 
 
-def _up_to(table: pa.Table, to_ms: int | None) -> tuple[pa.Table, dict[str, int]]:
+def _up_to(
+    table: pa.Table, to_ms: int | None, since: int | None
+) -> tuple[pa.Table, dict[str, int]]:
     offsets = table["offset"].to_numpy()
     live = offsets >= 0
     late = np.zeros(len(table), bool) if to_ms is None else table["time"].to_numpy() >= to_ms
     left_out = offsets[live & late]
     bound = int(left_out.min()) if len(left_out) else int(offsets.max(initial=-1)) + 1
+    bound = bound if since is None else min(bound, since)
     kept = ~late & (offsets < bound)
     reached = {f"{EXAMPLES}:0": bound} if (live & kept).any() else {}
     if reached:

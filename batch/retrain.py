@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from batch.baselines import MODEL_FILE
-from batch.dataset import Extract, extract
+from batch.dataset import Extract, Quarantined, extract
 from batch.exit_codes import ExitCode
 from batch.gate import Champion, GateReport, judge
 from batch.progress import Progress, Silent
@@ -30,8 +30,8 @@ from tidemill.wire import Announcement
 class Options:
     """What a caller may choose.
 
-    Cores (0: all), a time range (ms), who hears of progress, the worker's rules for events, and
-    where features are backfilled.
+    Cores (0: all), a time range (ms), who hears of progress, the worker's rules for events, where
+    features are backfilled, and which examples were put aside.
     """
 
     threads: int = 0
@@ -40,6 +40,7 @@ class Options:
     progress: Progress = Silent()
     rules: Rules = Rules()
     compute: Compute = vectors_at
+    quarantined: Quarantined = Quarantined()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def retrain(
     with registry.lock():
         write_definition(home, plan, clock.now_ms())
         options.progress.start("read the archive", 1)
-        found = extract(training, options.from_ms, options.to_ms)
+        found = extract(training, options.from_ms, options.to_ms, options.quarantined)
         options.progress.advance()
         if not len(found.data):
             return _result(ExitCode.NOTHING_TO_TRAIN_ON, None, None, found)

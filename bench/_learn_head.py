@@ -43,6 +43,7 @@ def make_release(rows: int) -> tuple[lightgbm.Booster, Vectors, NDArray[np.int8]
     seen = slice(0, TRAINING_ROWS)
     data = lightgbm.Dataset(vectors[seen], labels[seen], categorical_feature=[0, 1])
     settings = {"objective": "binary", "num_leaves": LEAVES, "learning_rate": 0.05, "verbose": -1}
+    settings["num_threads"] = 1  # threads that wait for a busy core take minutes
     booster = lightgbm.train(settings, data, TREES)
     return booster, vectors[TRAINING_ROWS:], labels[TRAINING_ROWS:]
 

@@ -190,7 +190,7 @@ def net_rounds(quick: bool) -> dict[str, Any]:
     if find_spec("torch") is None:
         reason = "torch is not installed: pip install tidemill[torch]"
         return {"samples": {}, "ratios": {}, "equal": True, "skipped": {"torch_sparse": reason}}
-    values, batches, rounds = (2_000, 24, 1) if quick else (VALUES, 40, 5)
+    values, batches, rounds = (2_000, 20, 1) if quick else (VALUES, 40, 5)
     rates: dict[str, list[float]] = {}
     times: dict[str, list[float]] = {}
     equal = True
@@ -198,7 +198,7 @@ def net_rounds(quick: bool) -> dict[str, Any]:
     for size, (embedding, hidden) in SIZES.items():
         work = make_work(embedding, hidden, values, batches)
         equal = same_losses(work) and equal
-        _rounds(work, size, rounds, rates)
+        _rounds(work, size, rounds, rates, threads=(1,) if quick else (1, 2))
         if size == "net":
             for _ in range(rounds):
                 _predictions(work, times, 20 if quick else 300)
@@ -209,12 +209,14 @@ def net_rounds(quick: bool) -> dict[str, Any]:
     return {"samples": samples, "ratios": ratios, "equal": equal, "skipped": {}}
 
 
-def _rounds(work: Work, size: str, rounds: int, rates: dict[str, list[float]]) -> None:
+def _rounds(
+    work: Work, size: str, rounds: int, rates: dict[str, list[float]], threads: tuple[int, ...]
+) -> None:
     ways: dict[str, tuple[Step, list[Any]]] = {size: (ours(work), work.batches)}
     for adam in (False, True):
-        for threads in (1, 2):
-            name = f"torch_{size}:{'adam' if adam else 'adagrad'}_{threads}"
-            ways[name] = torchs(work, adam, threads)
+        for count in threads:
+            name = f"torch_{size}:{'adam' if adam else 'adagrad'}_{count}"
+            ways[name] = torchs(work, adam, count)
     for step, batches in ways.values():
         _examples_per_second(step, batches[:3])
     for _ in range(rounds):

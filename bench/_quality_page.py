@@ -13,7 +13,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS, DOCS = ROOT / "bench" / "results", ROOT / "docs"
-BEGIN, END = "<!-- table: python -m bench._quality_page -->\n", "<!-- end of table -->\n"
+MARKS = "<!-- {}: python -m bench._quality_page -->\n", "<!-- end of {} -->\n"
+INTERVALS = ("5h", "1h", "30min", "10min", "1min", "10s", "1s")
 MONTHLY = {
     "release, frozen": "lightgbm",
     "refit monthly": "lightgbm_refit",
@@ -31,20 +32,26 @@ Lines = Mapping[str, Sequence[float]]
 def main() -> None:
     """Rewrite the table and the plots of which there are results."""
     quality, sync = (_measures(name) for name in ("quality", "sync"))
-    if quality:
-        page = DOCS / "quality.md"
-        before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-        after = rest.partition(END)[2]
-        page.write_text(before + BEGIN + table(quality) + END + after, encoding="utf-8")
-        labels, lines = months(quality)
-        if lines:
-            plot = draw(lines, labels, "AUC by month, flights of 2013")
-            (DOCS / "quality-months.svg").write_text(plot, encoding="utf-8")
+    _rewrite("table", table(quality))
+    _rewrite("intervals", sync_table(sync))
+    _plot("quality-months", months(quality), "AUC by month, flights of 2013")
     for name in ("clicks", "flights"):
-        labels, lines = intervals(sync, name)
-        if lines:
-            plot = draw(lines, labels, f"AUC by synchronisation interval, {name}")
-            (DOCS / f"quality-sync-{name}.svg").write_text(plot, encoding="utf-8")
+        title = f"AUC by synchronisation interval, {name}"
+        _plot(f"quality-sync-{name}", intervals(sync, name), title)
+
+
+def _rewrite(part: str, text: str) -> None:
+    """Put the text between the page's two marks of this name."""
+    begin, end = (mark.format(part) for mark in MARKS)
+    page = DOCS / "quality.md"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    page.write_text(before + begin + text + end + rest.partition(end)[2], encoding="utf-8")
+
+
+def _plot(name: str, found: tuple[list[str], Lines], title: str) -> None:
+    labels, lines = found
+    if lines:
+        (DOCS / f"{name}.svg").write_text(draw(lines, labels, title), encoding="utf-8")
 
 
 def _measures(name: str) -> Measures:
@@ -103,10 +110,27 @@ def months(measures: Measures) -> tuple[list[str], Lines]:
 
 def intervals(measures: Measures, stream: str) -> tuple[list[str], Lines]:
     """The AUC by interval, longest first as they were measured."""
-    order = ("5h", "1h", "30min", "10min", "1min", "10s", "1s")
-    labels = [name for name in order if f"{stream}/{name}/auc" in measures]
+    labels = [name for name in INTERVALS if f"{stream}/{name}/auc" in measures]
     values = [measures[f"{stream}/{name}/auc"]["value"] for name in labels]
     return labels, {"AUC": values} if values else {}
+
+
+def sync_table(measures: Measures) -> str:
+    """A row for each interval: the AUC, and what was gained over the interval before."""
+    lines = ["| stream | weights reach serving every | AUC | gain |", "|---|---|---|---|"]
+    for stream in ("clicks", "flights"):
+        labels = intervals(measures, stream)[0]
+        for before, name in zip(["", *labels], labels, strict=False):
+            gain = measures.get(f"{stream}/{name}-{before}/auc")
+            told = "" if gain is None else _signed(gain["value"], *gain["interval"])
+            lines.append(
+                f"| {stream} | {name} | {measures[f'{stream}/{name}/auc']['value']:.5f} | {told} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def _signed(value: float, low: float, high: float) -> str:
+    return f"{value:+.5f} ({low:+.5f} to {high:+.5f})"
 
 
 def draw(lines: Lines, labels: Sequence[str], title: str) -> str:

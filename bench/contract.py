@@ -4,8 +4,8 @@ A release is trained on 20 000 examples; then the first 1000 of another part of 
 predicted and learned one after the other. `cold` knows nothing of the release; `naive` has its
 weights, but an optimizer that has seen nothing (what Alink, Flink ML and River do); `primed` has
 the weights and the optimizer's state that belongs to them, which is what Tidemill does. Measured
-are the mean loss (log-loss, or squared error) and how far one event moves the weights. Each round
-is another stream. A learner's row is added to ROWS.
+are the mean loss (log-loss, or squared error) and how far the first event (of a net: the first
+block) moves the weights. Each round is another stream. A learner's row is added to ROWS.
 """
 
 from __future__ import annotations
@@ -19,11 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from batch.linear import LinearTrainer
+from batch.net import NetTrainer
 from bench._result import Part, joined, median, own_versions
+from learners.families import warm_start
 from learners.learner import Frozen, Learner, Scores, Vectors
 from learners.linear.frozen import FrozenLinear
 from learners.linear.kernels import N, Z
 from learners.linear.learner import LinearLearner
+from learners.net.embedding_net import EmbeddingNet
+from learners.net.frozen_net import FrozenNet
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from tidemill import learner_kinds
@@ -34,6 +38,7 @@ TRAINING_ROWS, FIRST, COLUMNS, CATEGORIES = 20_000, 1_000, 20, 200
 NAMES = tuple(f"Column_{number}" for number in range(COLUMNS))
 SCHEMA = FeatureSchema(NAMES, NAMES[:2], "")
 STARTS = ("cold", "naive", "primed")
+LEAST = 1e-6  # AdaGrad divides by the root of its sums
 
 
 @dataclass(frozen=True)
@@ -48,10 +53,14 @@ class Stream:
 
 @dataclass(frozen=True)
 class Row:
-    """A learner on a release: how it is started in each way of STARTS that it has."""
+    """A learner on a release: how it is started in each way of STARTS that it has.
+
+    `step` is how many events it takes at once: a net learns a block.
+    """
 
     release: Frozen
     starts: Mapping[str, Callable[[], Learner]]
+    step: int = 1
 
 
 def make_stream(rows: int, seed: int) -> Stream:
@@ -120,10 +129,98 @@ def _linear(release: Frozen) -> Row:
     )
 
 
+class Nothing:
+    """A release that knows nothing: what a learner starts from when it starts cold."""
+
+    task, digest, features = BINARY, "", NAMES
+
+    def raw_many(self, vectors: Vectors) -> Scores:
+        """Even odds."""
+        return np.zeros(len(vectors))
+
+    def predict_many(self, vectors: Vectors) -> Scores:
+        """Even chances."""
+        return np.full(len(vectors), 0.5)
+
+
+def net_net(stream: Stream) -> Row:
+    """The net from a net that torch trained."""
+    settings = learner_kinds.EmbeddingNet()
+    trained = NetTrainer(settings, SCHEMA, BINARY).train(stream.vectors, stream.labels)
+    release = FrozenNet.parse(trained)
+
+    def naive() -> Learner:
+        learner = EmbeddingNet.warm_start(release, settings, SCHEMA)
+        learner.network.sums[:] = LEAST
+        learner.network.table.rows[:, settings.embedding :] = LEAST
+        return learner
+
+    return _beside(settings, release, {"naive": naive})
+
+
+def net_lightgbm(stream: Stream) -> Row:
+    """The net beside the trees."""
+    return _beside(learner_kinds.EmbeddingNet(), grown(stream))
+
+
+def linear_net(stream: Stream) -> Row:
+    """The linear learner beside a net."""
+    trainer = NetTrainer(learner_kinds.EmbeddingNet(), SCHEMA, BINARY)
+    release = FrozenNet.parse(trainer.train(stream.vectors, stream.labels))
+    return _beside(learner_kinds.Linear(), release)
+
+
+def net_linear(stream: Stream) -> Row:
+    """The net beside a linear release."""
+    trained = LinearTrainer(learner_kinds.Linear(), SCHEMA, BINARY)
+    release = FrozenLinear.parse(trained.train(stream.vectors, stream.labels))
+    return _beside(learner_kinds.EmbeddingNet(), release)
+
+
+def river_lightgbm(stream: Stream) -> Row:
+    """A River estimator beside the trees."""
+    return _beside(learner_kinds.River("logistic", river_logistic), grown(stream))
+
+
+def mixture_lightgbm(stream: Stream) -> Row:
+    """A mixture of all of them on the trees."""
+    experts = (
+        learner_kinds.TreeHead(), learner_kinds.Linear(), learner_kinds.EmbeddingNet(),
+        learner_kinds.River("logistic", river_logistic),
+    )  # fmt: skip
+    release, settings = grown(stream), learner_kinds.Mixture("mixture", experts)
+    return Row(release, {"primed": lambda: warm_start(settings, release, SCHEMA)})
+
+
+def river_logistic() -> object:
+    """River's logistic regression on standardised numbers."""
+    from river import linear_model, preprocessing
+
+    return preprocessing.StandardScaler() | linear_model.LogisticRegression()
+
+
+def _beside(
+    settings: learner_kinds.LearnerKind,
+    release: Frozen,
+    others: Mapping[str, Callable[[], Learner]] | None = None,
+) -> Row:
+    starts = {
+        "cold": lambda: warm_start(settings, Nothing(), SCHEMA),
+        "primed": lambda: warm_start(settings, release, SCHEMA),
+    }
+    return Row(release, {**starts, **(others or {})}, getattr(settings, "block", 1))
+
+
 ROWS: dict[str, Callable[[Stream], Row]] = {
+    "tree_head_lightgbm": tree_head_lightgbm,
     "linear_linear": linear_linear,
     "linear_lightgbm": linear_lightgbm,
-    "tree_head_lightgbm": tree_head_lightgbm,
+    "linear_net": linear_net,
+    "net_net": net_net,
+    "net_lightgbm": net_lightgbm,
+    "net_linear": net_linear,
+    "river_lightgbm": river_lightgbm,
+    "mixture_lightgbm": mixture_lightgbm,
 }
 """Learner and trainer."""
 
@@ -144,9 +241,9 @@ def first_loss(learner: Learner, stream: Stream) -> float:
     return mean_loss(learner.task, scores, stream.first_labels)
 
 
-def first_step(learner: Learner, stream: Stream) -> float:
-    """How far one event moves the weights."""
-    learner.learn_many(stream.first_vectors[:1], stream.first_labels[:1])
+def first_step(learner: Learner, stream: Stream, events: int) -> float:
+    """How far the first step moves the weights."""
+    learner.learn_many(stream.first_vectors[:events], stream.first_labels[:events])
     return learner.update_norm()
 
 
@@ -163,7 +260,7 @@ def measured(name: str, streams: list[Stream]) -> Part:
             loss = first_loss(make(), stream)
             found.setdefault(f"{name}_{start}_loss", ("nats", []))[1].append(loss)
             found.setdefault(f"{name}_{start}_step", ("norm", []))[1].append(
-                first_step(make(), stream)
+                first_step(make(), stream, row.step)
             )
         first = row.starts["primed"]().predict_many(stream.first_vectors)
         equal = equal and bool(np.abs(first - release).max() < 1e-9)

@@ -1,14 +1,15 @@
 """How long after a label was produced the answers know it: worker and api under steady traffic.
 
-200 requests and 50 labels a second come in at fixed moments, whatever the answers take; every label
-is the outcome of a request that was answered a second before. Beside them one fixed request is
-asked again and again, 1 ms after each answer: every answer names its snapshot, and the worker's
-announcements say which labels a snapshot has learned. A label's time runs from just before it is
-handed to the producer to the first answer of a snapshot that learned it, so it includes producer,
-broker, join, learner, store, the api's check of the snapshot and HTTP. `joined_…` and
-`announced_…` are the parts of it until the example and the announcement were written. Answers are
-right when every label was learned and each snapshot answered the fixed request with a score of its
-own. On Apache Kafka (`kafka_…`, and the plain `p50_ms`, `p99_ms`) and the embedded broker.
+200 requests and 50 labels a second come in at fixed moments, whatever the answers take. Every
+fourth request has the same numbers, and gets its label a second after its answer. Beside them these
+numbers are asked for again and again, 1 ms after each answer: every answer names its snapshot, and
+the worker's announcements say which labels a snapshot has learned. A label's time runs from just
+before it is handed to the producer to the first answer of a snapshot that learned it, so it
+includes producer, broker, join, learner, store, the api's check of the snapshot and HTTP.
+`joined_…` and `announced_…` are the parts of it until the example and the announcement were
+written. Answers are right when every label was learned and each snapshot gave those numbers a score
+of its own. On Apache Kafka (`kafka_…`, and the plain `p50_ms`, `p99_ms`) and on the embedded broker
+(`embedded_…`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lightgbm
 import numpy as np
@@ -46,6 +47,7 @@ PROJECT, RELEASE, NUMBERS = "twenty_fields", "r0001", 20
 REQUESTS, LABELS_A_SECOND, TICK_SECONDS, LINES = 200, 50, 0.005, 16
 LABEL_AFTER_SECONDS, PAUSE_SECONDS, PATIENCE_SECONDS, START_SECONDS = 1.0, 0.001, 30.0, 60.0
 HOST = "127.0.0.1"
+FIXED = np.linspace(-1, 1, NUMBERS)  # what is asked again and again, and what labels are about
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,13 @@ def _now_ms() -> int:
     return time.time_ns() // 1_000_000
 
 
+class _Asked(NamedTuple):
+    """A request, and whether it gets a label."""
+
+    ticket: str
+    to_label: bool
+
+
 class Traffic:
     """Requests at fixed moments, and labels for those that were answered a second ago."""
 
@@ -110,7 +119,7 @@ class Traffic:
         self._client = OpenLoop(HOST, port, "/v1/score", self._note)
         self._producer, self._topic, self._heard = producer, topic, heard
         self._rng = np.random.default_rng(11)
-        self._answered: list[tuple[float, str]] = []
+        self._answered: list[tuple[float, str, float]] = []  # when, of what, the score
         self._labelled = self._stamp = 0
         self.failed = 0
 
@@ -121,9 +130,10 @@ class Traffic:
         while not stopping.is_set():
             due = began + tick * TICK_SECONDS
             await asyncio.sleep(max(due - time.perf_counter(), 0))
-            ticket = f"t{tick}"
-            self._client.post(ticket, _body(ticket, self._rng.normal(size=NUMBERS)), due)
-            if tick % every == 0:
+            ticket, to_label = f"t{tick}", tick % every == 0
+            numbers = FIXED if to_label else self._rng.normal(size=NUMBERS)
+            self._client.post(_Asked(ticket, to_label), _body(ticket, numbers), due)
+            if to_label:
                 await self._label()
             tick += 1
         await self._client.close()
@@ -131,30 +141,31 @@ class Traffic:
     async def _label(self) -> None:
         if self._labelled == len(self._answered):
             return
-        when, ticket = self._answered[self._labelled]
+        when, ticket, score = self._answered[self._labelled]
         if time.perf_counter() - when < LABEL_AFTER_SECONDS:
             return
         self._labelled += 1
         self._stamp = max(_now_ms(), self._stamp + 1)  # no two alike: it tells them apart
-        label = {"key": ticket, "value": int(self._rng.integers(2)), "time": _now_ms()}
+        value = int(self._rng.random() < score)  # as often as answered: the breaker looks on
+        label = {"key": ticket, "value": value, "time": _now_ms()}
         self._heard.sent[self._stamp] = time.time()
         await self._producer.send(
             self._topic, json.dumps(label).encode(), ticket.encode(), timestamp_ms=self._stamp
         )
 
     def _note(self, what: object, status: int, body: bytes, milliseconds: float) -> None:
+        assert isinstance(what, _Asked)
         if status != 200:
             self.failed += 1
-        else:
-            self._answered.append((time.perf_counter(), str(what)))
+        elif what.to_label:
+            self._answered.append((time.perf_counter(), what.ticket, json.loads(body)["score"]))
 
 
 async def _ask(port: int, heard: Heard, stopping: asyncio.Event) -> None:
     """One request, the same again and again; which snapshot answered, and what."""
     client = HttpClient(HOST, port, 1)
-    numbers = np.linspace(-1, 1, NUMBERS)
     while not stopping.is_set():
-        (reply,) = await client.post("/v1/score", [_body("fixed", numbers)])
+        (reply,) = await client.post("/v1/score", [_body("fixed", FIXED)])
         if reply.status == 200:
             answer = json.loads(reply.body)
             snapshot = answer["model"]["snapshot"]
@@ -220,7 +231,8 @@ async def _measure(bench: Bench, port: int, pids: tuple[int, int], size: Size) -
         stopping.set()
         await asking
     own_scores = all(len(each) == 1 for each in heard.scores.values())
-    changed = len({min(each) for each in heard.scores.values()}) == len(heard.scores)
+    learned = [min(own) for n, own in heard.scores.items() if heard.snapshots.get(n)]
+    changed = len(set(learned)) == len(learned)
     right = complete and own_scores and changed and traffic.failed == 0
     return Found(heard, began, right, (cores[0], cores[1]))
 
@@ -239,7 +251,13 @@ def _publish(bench: Bench, trees: int) -> None:
     vectors = rng.normal(size=(20_000, NUMBERS)).astype(np.float32)
     labels = (vectors @ rng.normal(size=NUMBERS) + rng.normal(size=20_000) > 0).astype(int)
     data = lightgbm.Dataset(vectors, labels, feature_name=[*schema.names])
-    told = {"objective": "binary", "num_leaves": 63, "learning_rate": 0.05, "verbose": -1, "seed": 1}
+    told = {
+        "objective": "binary",
+        "num_leaves": 63,
+        "learning_rate": 0.05,
+        "verbose": -1,
+        "seed": 1,
+    }
     text = lightgbm.train(told, data, trees).model_to_string().encode()
     registry = Registry(bench.home, bench.plan.project.name)
     manifest = Manifest(

@@ -62,7 +62,12 @@ def run(quick: bool) -> dict[str, object]:
                 skipped[name] = str(error)
                 continue
             found[name] = outcome
-            waiting.append(beside.submit(_invite, outcome, contest, Path(folder), name))
+            entrants = contest.entrants
+            if quick:
+                entrants = {n: e for n, e in entrants.items() if not e.peer.own}
+                absent = sorted(set(contest.entrants) - set(entrants))
+                outcome.skipped = dict.fromkeys(absent, "not in a quick run")
+            waiting.append(beside.submit(_invite, outcome, entrants, Path(folder)))
             _play(outcome, contest)
         for done in waiting:
             done.result()
@@ -95,13 +100,13 @@ def _equal(releases: Releases) -> bool:
     return bool(np.allclose(ours, np.asarray(theirs), rtol=0, atol=1e-9))
 
 
-def _invite(outcome: Outcome, contest: Contest, folder: Path, name: str) -> None:
+def _invite(outcome: Outcome, entrants: Mapping[str, Entrant], folder: Path) -> None:
     """Let the other programs sit the exam, one after the other."""
-    for method, entrant in contest.entrants.items():
+    for method, entrant in entrants.items():
         try:
             outcome.scores[method] = _sit(outcome.stream, entrant, folder)
         except PeerFailed as failure:
-            outcome.skipped[method] = f"{name}: {failure}"
+            outcome.skipped[method] = str(failure)
 
 
 def _sit(stream: Stream, entrant: Entrant, folder: Path) -> Floats:

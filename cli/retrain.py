@@ -11,12 +11,17 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from batch.dataset import Quarantined
 from batch.exit_codes import ExitCode
 from batch.retrain import Options, RetrainResult
 from batch.retrain import retrain as run_retrain
 from cli.compute import compute_on, rules
 from cli.kafka_bus import ensure_topics
-from cli.wiring import connect_producer
+from cli.wiring import connect_producer, connect_store, names_of
+from features.plan import compile_plan
+from streams.learn import Learn
+from streams.quarantine import Halt
+from streams.snapshots import Snapshots
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
 from tidemill.errors import SettingsError
@@ -71,11 +76,30 @@ def retrain(
     def announce(announcement: Announcement) -> None:
         asyncio.run(_announce(broker, names, announcement))
 
+    quarantined = asyncio.run(_quarantined(project, settings))
     with _progress() as progress, compute_on(dask) as compute:
         options = Options(
-            threads=threads, progress=progress, rules=rules(settings), compute=compute
-        )
+            threads=threads, progress=progress, rules=rules(settings), compute=compute,
+            quarantined=quarantined,
+        )  # fmt: skip
         return run_retrain(project, settings.home, announce, SystemClock(), options)
+
+
+async def _quarantined(project: Project, settings: Settings) -> Quarantined:
+    """What the learner has put aside, as the store says; nothing where no store is set.
+
+    Raises StoreUnavailable: a model of poisoned examples is worse than none.
+    """
+    if settings.redis is None:
+        return Quarantined()
+    plan = compile_plan(project)
+    names = names_of(plan, settings)
+    async with connect_store(settings) as (_, store):
+        snapshots = Snapshots(store, names, project.learner.name, plan.schema.hash)
+        found = await snapshots.read()
+        halt = Halt.found_in(await store.side(names.side(Learn.name, 0)))
+    skipped = found[0][-1].skipped if found else []
+    return Quarantined(tuple(skipped), halt.start if halt else None)
 
 
 async def _announce(broker: str, names: Names, announcement: Announcement) -> None:

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Set up .venv-bench-peers, where the benchmarks' peers run: quixstreams, Bytewax, Feast, River and
-# Vowpal Wabbit.
+# Set up .venv-bench-peers, where the benchmarks' peers run: quixstreams, Bytewax, Feast, River,
+# Vowpal Wabbit and CapyMOA (which needs Java 17 or newer on the machine).
 # Does nothing when the lock has not changed since the last time.
 set -euo pipefail
 cd "$(dirname "$0")/.."

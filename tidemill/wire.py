@@ -183,7 +183,14 @@ def decode(kind: type[Any], data: bytes) -> Any:
 _DECODERS: dict[type[Any], msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind)
     for kind in (
-        Prediction, Example, Quarantined, BadCaseFound, UpdateBatch, DeadLetter, Announcement, Alert
+        Prediction,
+        Example,
+        Quarantined,
+        BadCaseFound,
+        UpdateBatch,
+        DeadLetter,
+        Announcement,
+        Alert,
     )  # fmt: skip
 }
 

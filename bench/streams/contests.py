@@ -1,6 +1,6 @@
 """The contests of `bench quality`: each stream, how we serve it, and who else takes part.
 
-Everything here was chosen on early rows (flights: May and June), see docs/quality.md.
+How the settings were chosen is told in docs/quality.md.
 """
 
 from __future__ import annotations
@@ -77,25 +77,25 @@ def heads(*rates: float) -> tuple[LearnerKind, ...]:
 
 
 def contests(quick: bool) -> dict[str, Contest]:
-    """All of them; `quick` has small ones alone."""
+    """All of them; `quick` has the smallest alone."""
     if quick:
-        return {"phishing": _phishing(10), "clicks": _clicks(4_000, 400)}
+        return {"phishing": _phishing()}
     return {
-        "phishing": _phishing(100),
+        "phishing": _phishing(),
         "bananas": _bananas(),
         "elec": _elec(),
         "shuttle": _shuttle(),
-        "clicks": _clicks(150_000, None),
+        "clicks": _clicks(),
         "flights": _flights(),
     }
 
 
-def _phishing(trees: int) -> Contest:
+def _phishing() -> Contest:
     mixture = Mixture("mixture", (*heads(0.003, 0.01, 0.03), Linear(learning_rate=0.1)))
     return Contest(
         lambda: read_river("Phishing", warm=250, every=100),
         LightGBM(leaves=15, rounds=60, learning_rate=0.08, min_rows_per_leaf=10),
-        TreeHead(learning_rate=0.01), Service(mixture), entrants(trees),
+        TreeHead(learning_rate=0.01), Service(mixture), entrants(100),
     )  # fmt: skip
 
 
@@ -113,7 +113,7 @@ def _elec() -> Contest:
     mixture = Mixture("mixture", experts, recent=(0.5, 2.0, 10.0))
     return Contest(
         read_elec, LightGBM(leaves=31, rounds=100, learning_rate=0.08),
-        TreeHead(learning_rate=0.1), Service(mixture, replay_rows=1_000), entrants(100),
+        TreeHead(learning_rate=0.1), Service(mixture, replay_rows=1_000), entrants(100, 20_000),
     )  # fmt: skip
 
 
@@ -126,24 +126,23 @@ def _shuttle() -> Contest:
     )  # fmt: skip
 
 
-def _clicks(rows: int, slow: int | None) -> Contest:
+def _clicks() -> Contest:
     rates = (0.05, 0.1, 0.2, 0.5, 1.0)
     linear = tuple(
         Linear(f"linear_{k}", learning_rate=r, hash_bits=None) for k, r in enumerate(rates)
     )
     settings = ClickSettings(
-        rows=rows, per_second=1.5, users=2_000, advertisements=300, sites=60,
+        rows=150_000, per_second=1.5, users=2_000, advertisements=300, sites=60,
         half_life_ms=6 * 3_600_000,
     )  # fmt: skip
-    forests = 10_000 if slow is None else slow
     return Contest(
         lambda: simulate_clicks(settings), Linear(hash_bits=None),
         Linear(learning_rate=0.2, hash_bits=None),
         Service(Mixture("mixture", (*linear, EmbeddingNet())), retrain=False),
         {
-            **river(forests, slow, 10_000),
-            "vw": Entrant(VW, {"arguments": ""}, slow),
-            "capymoa_arf": Entrant(CAPYMOA, {"trees": 30}, forests, 10_000),
+            **river(10_000, None, 10_000),
+            "vw": Entrant(VW, {"arguments": ""}),
+            "capymoa_arf": Entrant(CAPYMOA, {"trees": 30}, 10_000, 10_000),
         },
         LightGBM(leaves=31, rounds=100, min_rows_per_leaf=50),
     )  # fmt: skip

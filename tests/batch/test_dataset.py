@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch.dataset import extract
+from batch.dataset import Quarantined, extract
 from batch.training_set import TrainingSet
 from features.archive.files import BACKFILL, read_examples
 from features.plan import compile_plan
@@ -146,3 +146,17 @@ def test_rows_without_a_prediction_id_all_stay(
     go_live(backfilled, prediction_id=[""] * 720 + [None] * 720)
     found = extract(TrainingSet(backfilled, compile_plan(project)))
     assert 1440 == found.data.live.sum()
+
+
+def test_what_was_put_aside_is_not_trained_on(
+    backfilled: Path, project: Project, go_live: Callable[..., None]
+) -> None:
+    """Ranges left out for good are missing; where learning is paused the dataset ends."""
+    go_live(backfilled)
+    training = TrainingSet(backfilled, compile_plan(project))
+    everything = extract(training)
+    without = extract(training, quarantined=Quarantined(skipped=[(10, 30), (100, 101)]))
+    assert len(everything.data) - 21 == len(without.data)
+    assert everything.offsets == without.offsets
+    paused = extract(training, quarantined=Quarantined(since=50))
+    assert (50, 50) == (paused.offsets["examples:0"], int(paused.data.live.sum()))

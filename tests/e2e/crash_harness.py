@@ -92,8 +92,9 @@ class Zygote:
         self.folder.mkdir(parents=True, exist_ok=True)
         told = environment(self.folder, self.kafka, self.redis, **self.settings)
         told["PYTHONPATH"] = f"{ROOT}{os.pathsep}{Path(__file__).parent}"
+        program = Path(__file__).with_name("crash_worker.py")
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, str(Path(__file__).with_name("crash_worker.py")), str(self.project_file)),
+            *(sys.executable, str(program), str(self.project_file)),
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=told,
         )  # fmt: skip
         self._starting: deque[tuple[asyncio.Future[Child], Path]] = deque()

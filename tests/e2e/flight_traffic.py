@@ -54,7 +54,9 @@ class FlightTraffic:
     def __post_init__(self) -> None:
         self._events = _event_log(self.flights)
         order = np.argsort(self.flights.label_times, kind="stable")
-        self._labels = list(zip(self.flights.label_times[order].tolist(), order.tolist(), strict=True))
+        self._labels = list(
+            zip(self.flights.label_times[order].tolist(), order.tolist(), strict=True)
+        )
         self._next_event = self._next_label = self.asked = 0
 
     async def run(self, rate: int, stopping: asyncio.Event) -> float:
@@ -103,7 +105,7 @@ class FlightTraffic:
         self.labelled.append(row)
 
     def _note(self, what: object, status: int, body: bytes, milliseconds: float) -> None:
-        row, due = what  # type: ignore[misc]
+        row, due = what
         answer = json.loads(body) if body else {}
         self.answers.append(Answered(row, status, due, milliseconds, answer))
 

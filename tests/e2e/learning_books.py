@@ -179,7 +179,9 @@ class LearningBooks:
         bites = 20 if seconds else 1
         size = -(-len(moments) // bites) or 1
         for start in range(0, len(moments), size):
-            await asyncio.gather(*[await self._send(each) for each in moments[start : start + size]])
+            await asyncio.gather(
+                *[await self._send(each) for each in moments[start : start + size]]
+            )
             await asyncio.sleep(seconds / bites)
 
     async def _send(self, moment: Moment) -> asyncio.Future[object]:

@@ -38,9 +38,7 @@ async def lane(broker, endpoints, tmp_path: Path) -> AsyncIterator[Lane]:
             home = tmp_path / "workers"
             some = Flights.of(some_days(tmp_path, 5, min(31, math.ceil(days))))
             settings = {"TIDEMILL_SESSION_TIMEOUT_MS": SESSION_MS[broker]}
-            zygote = Zygote(
-                home, endpoints.kafka, endpoints.redis, settings, flights.PROJECT_FILE
-            )
+            zygote = Zygote(home, endpoints.kafka, endpoints.redis, settings, flights.PROJECT_FILE)
             await stack.enter_async_context(zygote)
             return await stack.enter_async_context(LearningBooks.opened(some, zygote, broker))
 

@@ -31,9 +31,9 @@ from cli.demo.timeline import Range
 from cli.wiring import connect_producer
 from features.redis.store import RedisStore
 from learners.families import warm_start
+from learners.quality.measures import auc
 from learners.release import load_release
 from tidemill.durations import DAY_MS, HOUR_MS
-from learners.quality.measures import auc
 from tidemill.registry import Registry
 from tidemill.topics import ALERTS, PREDICTIONS, QUARANTINE
 from tidemill.wire import Alert, Prediction, Quarantined, decode
@@ -191,7 +191,9 @@ async def _drained(service, store, progress):
     async def joined():
         found = await read_examples(service.kafka, NAMES)
         offset = int(await store.hget(NAMES.fence("learn", 0), "offset:examples") or 0)
-        return found if len(found.distinct) >= progress.labels_sent and offset >= found.end else None
+        return (
+            found if len(found.distinct) >= progress.labels_sent and offset >= found.end else None
+        )
 
     return await until("everything is learned", joined)
 

@@ -72,8 +72,9 @@ async def test_a_release_takes_over_under_load_without_losing_or_doubling_an_exa
     steady = [each for each in before if each.due > before[0].due + 2]
     swap = [each for each in traffic.answers if announced <= each.due + 0.01 <= served + 1]
     print(
-        f"{len(traffic.answers)} requests in {running.result():.0f} s, 0 failed; p50 and p99 before {percentiles(steady)} ms, "
-        f"from announcement to a second after the swap {percentiles(swap)} ms ({len(swap)}); "
+        f"{len(traffic.answers)} requests in {running.result():.0f} s, 0 failed; p50 and p99 "
+        f"before {percentiles(steady)} ms, from the announcement to a second after the swap "
+        f"{percentiles(swap)} ms ({len(swap)}); "
         f"trained to {trained_to}, {caught_up} examples caught up in {served - announced:.2f} s; "
         f"{len(examples.distinct)} examples in the log, {learned} learned since {trained_to}"
     )
@@ -89,7 +90,7 @@ async def _retrain(service, store, producer):
     used = examples.between(0, trained_to)
     data = Flights(
         None, vectors([e.prediction for e in used]), np.array([e.label for e in used]), None
-    )  # type: ignore[arg-type]
+    )
     model = await asyncio.to_thread(data.train)
     reached = {f"sequence:{p}": s for p, s in examples.sequences(trained_to).items()}
     name = publish(service.home, model, len(used), {"examples:0": trained_to} | reached)
@@ -126,7 +127,9 @@ async def _all_learned(service, store, traffic):
     ids = [example.prediction.id for _, example in examples.distinct.values()]
     assert sorted(labelled) == sorted(ids)
 
-    await until("everything is learned", lambda: learned_to(store), good=lambda n: n >= examples.end)
+    await until(
+        "everything is learned", lambda: learned_to(store), good=lambda n: n >= examples.end
+    )
     return examples
 
 
