@@ -65,6 +65,7 @@ class StatusBoard:
         document = {
             "alive": True, "seen_ms": now, "series": list(self._series), "counts": counts,
             "skew": await self._skew(), "quality": self._quality.report(),
+            "paused": self._paused(),
         }  # fmt: skip
         await self._store.write(
             [
@@ -72,6 +73,16 @@ class StatusBoard:
                 (self._names.bad_cases(), msgspec.json.encode(list(self._bad_cases))),
             ]
         )
+
+    def _paused(self) -> dict[str, Any] | None:
+        """Why learning is paused; None while it goes on."""
+        halt = self._learn.halt
+        if halt is None:
+            return None
+        return {
+            "reason": halt.reason, "message": halt.message, "since_ms": halt.began_ms,
+            "quarantined": halt.examples,
+        }  # fmt: skip
 
     def _point(self, now: int, counts: Mapping[str, int], event_time: int) -> dict[str, Any]:
         then, before = self._last or (now - 1000, counts)

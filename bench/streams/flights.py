@@ -71,7 +71,8 @@ def _with_none(column: Any) -> Any:
 def _in_order(flights: Columns, known: str, more: Columns) -> Columns:
     """Rows in the order of the time at which they are known."""
     order = np.argsort(flights[known], kind="stable")
-    columns = {"time": flights[known], "tail": flights["tail"], "origin": flights["origin"]} | more
+    columns = {"time": flights[known], "tail": flights["tail"], "origin": flights["origin"]}
+    columns.update(more)
     return {name: column[order] for name, column in columns.items()}
 
 

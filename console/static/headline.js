@@ -101,7 +101,9 @@ function showLag(lag) {
 
 function showWorker(status) {
   const worker = status.worker;
-  if (worker?.alive) pill("worker", "good", "Worker ok");
+  const paused = worker?.alive && worker.paused;
+  if (paused) pill("worker", "bad", `Learning paused: ${paused.message}; ${count(paused.quarantined)} put aside`);
+  else if (worker?.alive) pill("worker", "good", "Worker ok");
   else if (worker?.seen_ms) pill("worker", "bad", `Worker silent, seen ${ago(worker.seen_ms, status.now_ms)}`);
   else pill("worker", "wait", "Waiting for the worker");
 }

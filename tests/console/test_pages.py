@@ -354,6 +354,19 @@ def test_page_shows_errors_of_numbers(tmp_path: Path) -> None:
     assert "RMSE by time of prediction" in dom
 
 
+def test_page_says_why_learning_is_paused(tmp_path: Path) -> None:
+    """Whoever looks at night sees the limit, the producer and what was put aside."""
+    status = json.loads(json.dumps(FIXTURE))
+    why = "producer_loss (producer liar): found a mean loss 0.9 above; allowed: at most 0.5 above"
+    status["worker"]["paused"] = {
+        "reason": "producer_loss", "message": why, "since_ms": 1, "quarantined": 1200,
+    }  # fmt: skip
+    with serving(lambda: JSONResponse(status)) as url:
+        dom, console = render(url, tmp_path)
+    assert [] == console
+    assert f"Learning paused: {why}; 1,200 put aside" == text_of(dom, "worker-text")
+
+
 def test_page_says_what_it_waits_for(tmp_path: Path) -> None:
     """Before anything has happened every part of the page says what it waits for."""
     with serving(lambda: JSONResponse(EMPTY)) as url:

@@ -18,7 +18,7 @@ from cli.demo.backfill import Backfill
 from cli.demo.history import History, data_folder, read_history
 from cli.demo.messages import request_bodies
 from cli.demo.timeline import rows
-from features.plan import FeaturePlan, compile_plan
+from features.plan import compile_plan
 from learners.release import TREES_FILE
 from learners.trees import FrozenTrees
 from tidemill.durations import DAY_MS, HOUR_MS
@@ -32,9 +32,9 @@ PLAN = compile_plan(load_project(PROJECT_FILE))
 LABEL = msgspec.json.Encoder()
 
 
-def names_of(partitions: int, plan: FeaturePlan = PLAN) -> Names:
-    """Topics and keys of the project."""
-    return Names(plan.project.name, partitions, plan.state, plan.schema.hash)
+def names_of(partitions: int, project: str = PLAN.project.name) -> Names:
+    """Topics and keys of the project, or of the same under another name."""
+    return Names(project, partitions, PLAN.state, PLAN.schema.hash)
 
 
 def some_days(folder: Path, month: int, days: int) -> History:
@@ -145,9 +145,8 @@ class Flights:
             )  # fmt: skip
 
 
-def publish(home: Path, model: bytes, rows_used: int, offsets: dict[str, int]) -> str:
+def publish(registry: Registry, model: bytes, rows_used: int, offsets: dict[str, int]) -> str:
     """Publish a model as the next release, trained to these offsets; returns its name."""
-    registry = Registry(home, PLAN.project.name)
     name = registry.next_name()
     manifest = Manifest(
         name, PLAN.project.name, PLAN.schema.hash, [*PLAN.schema.names], 1, 0, 1, rows_used,

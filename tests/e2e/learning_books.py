@@ -146,18 +146,17 @@ class LearningBooks:
     @classmethod
     @asynccontextmanager
     async def opened(
-        cls, flights: Flights, zygote: Zygote, broker: str
+        cls, flights: Flights, zygote: Zygote, broker: str, project: str
     ) -> AsyncIterator[LearningBooks]:
-        """With topics and a first release."""
-        model = flights.train()
-        publish(zygote.folder, model, len(flights), {})
-        await ensure_topics(zygote.kafka, names_of(PARTITIONS))
+        """With topics and a first release, under a name of its own."""
+        model, names = flights.train(), names_of(PARTITIONS, project)
+        publish(Registry(zygote.folder, project), model, len(flights), {})
+        await ensure_topics(zygote.kafka, names)
         store = Redis.from_url(zygote.redis, socket_timeout=60)
         producer = AIOKafkaProducer(bootstrap_servers=zygote.kafka, acks="all", linger_ms=2)
         await producer.start()
         try:
             predictions = list(flights.predictions(model, "r0001"))
-            names = names_of(PARTITIONS)
             yield cls(flights, zygote, broker, producer, store, names, predictions)
         finally:
             await producer.stop()
@@ -166,7 +165,7 @@ class LearningBooks:
     @property
     def registry(self) -> Registry:
         """The releases."""
-        return Registry(self.zygote.folder, PLAN.project.name)
+        return Registry(self.zygote.folder, self.names.project)
 
     def parts(self, count: int) -> list[list[Moment]]:
         """All predictions and labels in the order of their times, cut into so many parts."""
@@ -196,7 +195,7 @@ class LearningBooks:
 
     async def start(self, point: Point | None = None, with_faust: bool = False) -> Child:
         """A worker."""
-        return await self.zygote.start(PLAN.project.name, point, with_faust)
+        return await self.zygote.start(self.names.project, point, with_faust)
 
     async def bury(self, child: Child) -> None:
         """Let the broker know that the only worker died, instead of letting its session end."""

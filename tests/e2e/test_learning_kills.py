@@ -26,35 +26,50 @@ POINTS = [Point(call, moment) for call in CALLS.split() for moment in ("before",
 POINTS += [Point("poll:learn", "after"), Point("claim:learn", "after")]
 POINTS += [Point("commit:learn", "lost", 2), Point("send:learn:models", "lost", 2)]
 
-Lane = Callable[[float], Awaitable[LearningBooks]]
+Open = Callable[..., Awaitable[LearningBooks]]
 
 
 @pytest.fixture
-async def lane(broker, endpoints, tmp_path: Path) -> AsyncIterator[Lane]:
-    """`await lane(days)`: the flights of the first days of May and a release, nothing sent yet."""
+async def books(broker, endpoints, tmp_path: Path) -> AsyncIterator[Open]:
+    """`await books(project, flights)`: a project of this name with a release, nothing sent yet."""
+    settings = {"TIDEMILL_SESSION_TIMEOUT_MS": SESSION_MS[broker]}
+    home, file = tmp_path / "workers", flights.PROJECT_FILE
     async with AsyncExitStack() as stack:
+        zygote = Zygote(home, endpoints.kafka, endpoints.redis, settings, file)
+        await stack.enter_async_context(zygote)
 
-        async def opened(days: float) -> LearningBooks:
-            home = tmp_path / "workers"
-            some = Flights.of(some_days(tmp_path, 5, min(31, math.ceil(days))))
-            settings = {"TIDEMILL_SESSION_TIMEOUT_MS": SESSION_MS[broker]}
-            zygote = Zygote(home, endpoints.kafka, endpoints.redis, settings, flights.PROJECT_FILE)
-            await stack.enter_async_context(zygote)
-            return await stack.enter_async_context(LearningBooks.opened(some, zygote, broker))
+        async def opened(project: str, some: Flights) -> LearningBooks:
+            made = LearningBooks.opened(some, zygote, broker, project)
+            return await stack.enter_async_context(made)
 
         yield opened
 
 
-async def test_a_learner_killed_at_any_moment_counts_every_example_once(lane):
-    """While starting, joining and learning; before and after a commit and its announcement."""
-    books, rng = await lane(KILLS * A_KILL + 1), random.Random(3)
-    parts = books.parts(KILLS + len(POINTS))
-    for moments in parts[:KILLS]:
+async def test_a_learner_killed_at_any_moment_counts_every_example_once(books, tmp_path):
+    """While starting, joining, learning; before and after a commit and its announcement."""
+    some = Flights.of(some_days(tmp_path, 5, min(31, math.ceil(KILLS * A_KILL))))
+    day = Flights.of(some_days(tmp_path, 5, 1))
+    stormy, marked = await books("stormy", some), await books("marked", day)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(_storm(stormy, random.Random(3)))
+        group.create_task(_walk(marked))
+    for each in (stormy, marked):
+        print(await each.check())
+
+
+async def _storm(books, rng):
+    """SIGKILL at random moments, with labels coming all the time."""
+    parts = books.parts(KILLS)
+    for moments in parts:
         await _die_any_time(books, rng, moments)
-    for point, moments in zip(POINTS, parts[KILLS:], strict=True):
+    await books.finish()
+
+
+async def _walk(books):
+    """SIGKILL at every marked point."""
+    for point, moments in zip(POINTS, books.parts(len(POINTS)), strict=True):
         await _die_at(books, point, moments)
     await books.finish()
-    print(await books.check())
 
 
 async def _die_any_time(books, rng, moments):

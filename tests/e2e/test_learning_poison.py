@@ -94,7 +94,8 @@ async def test_a_producer_that_lies_pauses_learning_and_skipping_its_labels_heal
     chosen, found = base.run()
     known = Flights.labelled(history, chosen, found)
     model = known.train(rounds=100 if BASE_DAYS < 100 else 200, leaves=63)
-    publish(tmp_path, model, len(known), {})
+    registry = Registry(tmp_path, PLAN.project.name)
+    publish(registry, model, len(known), {})
     store = Redis.from_url(embedded.redis)
     opened.push_async_callback(store.aclose)
     await RedisStore(store).write(list(base.blobs(NAMES)))
@@ -119,9 +120,9 @@ async def test_a_producer_that_lies_pauses_learning_and_skipping_its_labels_heal
     assert lies[0] <= paused["first_offset"] + WINDOW <= lies[0] + 2 * WINDOW
     await _told_and_put_aside(service, paused, examples)
     _served_what_was_good(predictions, paused["snapshot"])
-    held = await _left_out(store, tmp_path, paused, examples)
+    held = await _left_out(store, registry, paused, examples)
 
-    served, clean = _rest(predictions, history, Registry(tmp_path, PLAN.project.name))
+    served, clean = _rest(predictions, history, registry)
     print(
         f"{progress.scored} flights, {len(lies)} lies, of {SHARE} % of the traffic; paused at "
         f"offset {paused['first_offset']} ({paused['message']}), {paused['quarantined']} put "
@@ -224,15 +225,14 @@ def _served_what_was_good(predictions, snapshot):
     assert predictions[-1].snapshot > snapshot
 
 
-async def _left_out(store, home, paused, examples):
+async def _left_out(store, registry, paused, examples):
     """The state is that of a learner that never saw what was put aside; its snapshot's record."""
-    held = await read_held(RedisStore(store), NAMES, Registry(home, PLAN.project.name))
+    held = await read_held(RedisStore(store), NAMES, registry)
     first = paused["first_offset"]
     skipped = (first, first + paused["quarantined"])
     assert [skipped] == held.record.skipped
     learned = examples.between(0, skipped[0]) + examples.between(skipped[1], examples.end)
     assert len(learned) == held.record.examples
-    registry = Registry(home, PLAN.project.name)
     assert learned_anew(registry, "r0001", learned) == held.learner.snapshot()
     return held.record
 

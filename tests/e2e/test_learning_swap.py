@@ -35,7 +35,8 @@ async def test_a_release_takes_over_under_load_without_losing_or_doubling_an_exa
     """It learns what came since its data beside the champion; every request is answered."""
     days = math.ceil(RATE * (SECONDS + SWAP_SECONDS) / FLIGHTS_A_DAY)
     some = Flights.of(some_days(tmp_path, 5, days))
-    publish(tmp_path, some.train(rounds=5, before=len(some) // 10), len(some) // 10, {})
+    registry = Registry(tmp_path, PLAN.project.name)
+    publish(registry, some.train(rounds=5, before=len(some) // 10), len(some) // 10, {})
     session = FAST_SESSION if broker == "embedded" else {}
     service = make(endpoints.kafka, endpoints.redis, project_file=flights.PROJECT_FILE, **session)
     for command in service.commands:
@@ -53,7 +54,7 @@ async def test_a_release_takes_over_under_load_without_losing_or_doubling_an_exa
         running = group.create_task(traffic.run(RATE, stopping))
         await asyncio.sleep(SECONDS / 2)
         before = list(traffic.answers)
-        trained_to = await _retrain(service, store, producer)
+        trained_to = await _retrain(service, registry, store, producer)
         announced = perf_counter()
         await until("the release answers", _answered_by("r0002", traffic))
         await asyncio.sleep(SECONDS / 2)
@@ -63,9 +64,8 @@ async def test_a_release_takes_over_under_load_without_losing_or_doubling_an_exa
     assert {200} == {each.status for each in traffic.answers}
     served = _one_change(traffic)
     examples = await _all_learned(service, store, traffic)
-    held = await read_held(RedisStore(store), NAMES, Registry(tmp_path, PLAN.project.name))
+    held = await read_held(RedisStore(store), NAMES, registry)
     assert ("r0002", examples.end) == (held.record.release, held.record.offset)
-    registry = Registry(tmp_path, PLAN.project.name)
     learned = check_snapshot(held, examples, registry, trained_to)
     caught_up = await _never_back(service, examples, trained_to)
 
@@ -81,7 +81,7 @@ async def test_a_release_takes_over_under_load_without_losing_or_doubling_an_exa
     assert [0, 0] == await service.stop()
 
 
-async def _retrain(service, store, producer):
+async def _retrain(service, registry, store, producer):
     """A release of the first third of the examples so far, published now; where its data ends."""
 
     end = await until("examples are learned", lambda: learned_to(store), good=lambda n: n > RATE)
@@ -93,7 +93,7 @@ async def _retrain(service, store, producer):
     )
     model = await asyncio.to_thread(data.train)
     reached = {f"sequence:{p}": s for p, s in examples.sequences(trained_to).items()}
-    name = publish(service.home, model, len(used), {"examples:0": trained_to} | reached)
+    name = publish(registry, model, len(used), {"examples:0": trained_to} | reached)
     news = Announcement("release", PLAN.project.learner.name, name, 0, "", 0)
     await producer.send_and_wait(NAMES.topic(MODELS), news.encode(), key=b"release")
     return trained_to

@@ -19,6 +19,7 @@ from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from streams.learn import ORDER_LOOK_MS, Learn
 from streams.quarantine import Order
+from streams.status import StatusBoard
 from tidemill import Breaker
 from tidemill.errors import FencedError
 from tidemill.topics import QUARANTINE
@@ -213,3 +214,20 @@ def test_crashes_change_nothing_of_it(faults: list[tuple[int, str]], action: str
 def test_what_is_no_order_is_none(data: bytes | None) -> None:
     """Bytes that nobody can have meant are passed over."""
     assert Order.decode(data) is None
+
+
+async def test_the_status_says_why(tmp_path: Path) -> None:
+    """Reason, words, since when and how many, for api and console; nothing while it learns."""
+    world = world_at(tmp_path)
+    step = await poisoned(world)
+    board = StatusBoard(world.context, step)
+    await board.publish()
+    found = msgspec.json.decode(world.store.blobs[world.names.status()])["paused"]
+    assert step.halt is not None
+    expected = ("producer_loss", str(step.halt.message), step.halt.began_ms, 200)
+    assert expected == tuple(found.values())
+    await order(world, step, "skip")
+    reader = world.reader(world.learn)
+    await (await reader.start()).read_all()
+    await StatusBoard(world.context, reader.step).publish()
+    assert msgspec.json.decode(world.store.blobs[world.names.status()])["paused"] is None
