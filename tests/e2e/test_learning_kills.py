@@ -24,7 +24,7 @@ A_KILL = 0.3  # days of flights: with 100 kills all of May
 CALLS = "commit:learn send:learn:models"
 POINTS = [Point(call, moment) for call in CALLS.split() for moment in ("before", "after", "answer")]
 POINTS += [Point("poll:learn", "after"), Point("claim:learn", "after")]
-POINTS += [Point("commit:learn", "lost", 2), Point("send:learn:models", "lost", 2)]
+POINTS += [Point("commit:learn", "lost"), Point("send:learn:models", "lost")]
 
 Open = Callable[..., Awaitable[LearningBooks]]
 
