@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -271,3 +272,26 @@ class Reader:
             for kind, place in self.places.items()
         }
         return {kind: messages for kind, messages in batches.items() if messages}
+
+
+FAULTS = ("", "before", "after", "crash", "zombie", "broker")
+"""What may happen to a micro-batch; `halfway`, for steps that write many records, too."""
+
+
+async def interrupted(
+    world: World, make: Callable[[], Step], steps: Sequence[tuple[int, str]]
+) -> Reader:
+    """Read in cuts of so many records with so many faults; a reader as the last one left it."""
+    reader = await world.reader(make).start()
+    for count, fault in steps:
+        if fault == "zombie":
+            heir = await world.reader(make).start()
+            with suppress(FencedError):
+                await reader.read(count)
+            reader = heir
+        world.store.faults = [fault] if fault in ("before", "after") else []
+        world.bus.reachable = fault != "broker"
+        world.bus.room = 1 if fault == "halfway" else None
+        await (reader.start() if fault == "crash" else reader.try_read(count))
+        world.bus.reachable, world.bus.room, world.store.faults = True, None, []
+    return reader

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_world import DAY, NOW, World
+from stream_world import DAY, NOW, World, interrupted
 
-from tidemill.errors import BusUnavailable, FencedError, StoreUnavailable
+from tidemill.errors import BusUnavailable, StoreUnavailable
 from tidemill.topics import BADCASES, EXAMPLES, LABELS, PREDICTIONS
 from tidemill.wire import BadCaseFound, decode
 
@@ -249,25 +249,6 @@ STEP = st.tuples(
 )
 
 
-async def interrupted(world: World, steps: list[tuple[int, str]]) -> None:
-    """Read in the given cuts with the given faults, then let a fresh worker finish."""
-    reader = await world.reader(world.join).start()
-    for count, fault in steps:
-        if fault == "zombie":
-            heir = await world.reader(world.join).start()
-            try:
-                await reader.read(count)
-            except FencedError:
-                pass
-            reader = heir
-        world.store.faults = [fault] if fault in ("before", "after") else []
-        world.bus.reachable = fault != "broker"
-        world.bus.room = 1 if fault == "halfway" else None
-        await (reader.start() if fault == "crash" else reader.try_read(count))
-        world.bus.reachable, world.bus.room, world.store.faults = True, None, []
-    await (await world.reader(world.join).start()).read_all(2)
-
-
 @settings(max_examples=150, deadline=None)
 @given(inputs=st.lists(INPUT, max_size=25), steps=st.lists(STEP, max_size=15))
 def test_every_pair_is_joined_once(inputs: list, steps: list) -> None:
@@ -284,7 +265,8 @@ def test_every_pair_is_joined_once(inputs: list, steps: list) -> None:
             else:
                 world.label(key, value, NOW + place)
                 first_labels.setdefault(key, value)
-        await interrupted(world, steps)
+        await interrupted(world, world.join, steps)
+        await (await world.reader(world.join).start()).read_all(2)
         expected = {key: value for key, value in first_labels.items() if key in predicted}
         distinct = {example.sequence: example for example in world.examples()}
         assert list(range(1, len(expected) + 1)) == sorted(distinct)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_world import NOW, World, make_prediction, model_text, plan
+from stream_world import FAULTS, NOW, World, interrupted, make_prediction, model_text, plan
 
 from features.plan import compile_plan
 from learners.prior import PRIOR
@@ -19,7 +19,7 @@ from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from streams.learn import LOOK_MS, Learn
 from tidemill import Gate
-from tidemill.errors import ArtifactError, BusUnavailable, FencedError
+from tidemill.errors import ArtifactError, BusUnavailable
 from tidemill.topics import EXAMPLES, MODELS
 from tidemill.wire import Announcement, decode, vectors
 
@@ -66,12 +66,7 @@ async def test_learning_is_predict_then_learn_in_order(world: World) -> None:
     assert (20, 20, {0: 20}) == (snapshot.examples, snapshot.offset, snapshot.sequences)
 
 
-STEPS = st.lists(
-    st.tuples(
-        st.integers(1, 7), st.sampled_from(["", "before", "after", "crash", "zombie", "broker"])
-    ),
-    max_size=10,
-)
+STEPS = st.lists(st.tuples(st.integers(1, 7), st.sampled_from(FAULTS)), max_size=10)
 
 
 @settings(max_examples=30, deadline=None)
@@ -87,19 +82,7 @@ def test_cuts_crashes_and_repeats_change_nothing(steps: list, again: list[int]) 
             for repeated in again:
                 if repeated <= sequence and (repeated + sequence) % 5 == 0:
                     world.example(repeated)
-        reader = await world.reader(world.learn).start()
-        for count, fault in steps:
-            if fault == "zombie":
-                heir = await world.reader(world.learn).start()
-                try:
-                    await reader.read(count)
-                except FencedError:
-                    pass
-                reader = heir
-            world.store.faults = [fault] if fault in ("before", "after") else []
-            world.bus.reachable = fault != "broker"
-            await (reader.start() if fault == "crash" else reader.try_read(count))
-            world.bus.reachable, world.store.faults = True, []
+        await interrupted(world, world.learn, steps)
         last = await (await world.reader(world.learn).start()).read_all(4)
         assert expected_state(world, 25) == stored(world).state
         assert (25, 25) == (stored(world).examples, last.step.learned)

@@ -11,7 +11,15 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from stream_world import NOW, World, make_prediction, make_project, model_text
+from stream_world import (
+    FAULTS,
+    NOW,
+    World,
+    interrupted,
+    make_prediction,
+    make_project,
+    model_text,
+)
 
 from features.plan import compile_plan
 from learners.snapshot import Snapshot
@@ -21,7 +29,6 @@ from streams.learn import ORDER_LOOK_MS, Learn
 from streams.quarantine import Order
 from streams.status import StatusBoard
 from tidemill import Breaker
-from tidemill.errors import FencedError
 from tidemill.topics import QUARANTINE
 from tidemill.wire import Quarantined, decode, vectors
 
@@ -167,35 +174,18 @@ async def test_a_release_that_comes_while_paused_learns_nothing_poisoned(tmp_pat
     assert state_after(world, [*range(1, 301), *range(401, 421)]) == stored(world).state
 
 
-FAULTS = st.lists(
-    st.tuples(
-        st.integers(1, 150), st.sampled_from(["", "before", "after", "crash", "zombie", "broker"])
-    ),
-    max_size=12,
-)
+STEPS = st.lists(st.tuples(st.integers(1, 150), st.sampled_from(FAULTS)), max_size=12)
 
 
 @settings(max_examples=15, deadline=None)
-@given(faults=FAULTS, action=st.sampled_from(["skip", "replay"]))
+@given(faults=STEPS, action=st.sampled_from(["skip", "replay"]))
 def test_crashes_change_nothing_of_it(faults: list[tuple[int, str]], action: str) -> None:
     """Whatever fails on the way: the same state, the same quarantine, each example once."""
 
     async def scenario(home: str) -> None:
         world = world_at(Path(home))
         feed(world, range(1, 401))
-        reader = await world.reader(world.learn).start()
-        for count, fault in faults:
-            if fault == "zombie":
-                heir = await world.reader(world.learn).start()
-                try:
-                    await reader.read(count)
-                except FencedError:
-                    pass
-                reader = heir
-            world.store.faults = [fault] if fault in ("before", "after") else []
-            world.bus.reachable = fault != "broker"
-            await (reader.start() if fault == "crash" else reader.try_read(count))
-            world.bus.reachable, world.store.faults = True, []
+        await interrupted(world, world.learn, faults)
         reader = await (await world.reader(world.learn).start()).read_all(70)
         assert list(range(300, 400)) == quarantined(world)
         assert state_after(world, range(1, 301)) == stored(world).state
