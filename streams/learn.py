@@ -218,7 +218,14 @@ class Learn:
         def learner_of(whole: Snapshot) -> Learner:
             return restore(self._project.learner, release, self._schema, whole.state)
 
-        return Learning.restored(saved, restored(chain, learner_of), self._new_guard)
+        try:
+            learner = restored(chain, learner_of)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"snapshot {saved.number} of {saved.release}: {error} (a learner that is declared "
+                "otherwise than before needs another name)"
+            ) from error
+        return Learning.restored(saved, learner, self._new_guard)
 
     async def _newest(self) -> str | None:
         """The newest release of this schema; others are other learners' business."""

@@ -117,17 +117,6 @@ class Flights:
         body = {"key": self.keys[row], "value": said, "time": int(self.label_times[row])}
         return LABEL.encode(body | ({"producer": producer} if producer else {}))
 
-    def train(self, rounds: int = 40, leaves: int = 31, before: int | None = None) -> bytes:
-        """A LightGBM model of the first `before` of these flights, as text."""
-        some = slice(before)
-        data = lightgbm.Dataset(
-            self.vectors[some], self.labels[some], feature_name=[*PLAN.schema.names],
-            categorical_feature=[*PLAN.schema.categorical],
-        )  # fmt: skip
-        settings = {"objective": "binary", "verbose": -1, "num_leaves": leaves, "seed": 7,
-                    "num_threads": 1, "learning_rate": 0.05, "min_data_in_leaf": 50}  # fmt: skip
-        return lightgbm.train(settings, data, rounds).model_to_string().encode()
-
     def moments(self) -> list[tuple[int, str, int]]:
         """(time, topic, row) of every prediction and label, in the order of their times."""
         asked = [(int(time), PREDICTIONS, row) for row, time in enumerate(self.times)]
@@ -143,6 +132,19 @@ class Flights:
                 f"p{row}", self.keys[row], time, vector_bytes(self.vectors[row]),
                 PLAN.schema.hash, score, score, release, 0, time,
             )  # fmt: skip
+
+
+def train(
+    vectors: NDArray[np.float32], labels: NDArray[np.float64], rounds: int = 40, leaves: int = 31
+) -> bytes:
+    """A LightGBM model of these examples, as text."""
+    data = lightgbm.Dataset(
+        vectors, labels, feature_name=[*PLAN.schema.names],
+        categorical_feature=[*PLAN.schema.categorical],
+    )  # fmt: skip
+    settings = {"objective": "binary", "verbose": -1, "num_leaves": leaves, "seed": 7,
+                "num_threads": 1, "learning_rate": 0.05, "min_data_in_leaf": 50}  # fmt: skip
+    return lightgbm.train(settings, data, rounds).model_to_string().encode()
 
 
 def publish(registry: Registry, model: bytes, rows_used: int, offsets: dict[str, int]) -> str:

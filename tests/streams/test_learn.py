@@ -18,7 +18,7 @@ from learners.snapshot import Snapshot, digest
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from streams.learn import LOOK_MS, Learn
-from tidemill import Gate
+from tidemill import Gate, Linear
 from tidemill.errors import ArtifactError, BusUnavailable
 from tidemill.topics import EXAMPLES, MODELS
 from tidemill.wire import Announcement, decode, vectors
@@ -331,6 +331,21 @@ async def test_a_damaged_snapshot_ends_the_worker(world: World) -> None:
     world.store.blobs[key] = world.store.blobs[key][:-1] + b"?"
     with pytest.raises(ArtifactError, match="sha256"):
         await world.reader(world.learn).start()
+
+
+async def test_a_learner_declared_otherwise_needs_another_name(world: World) -> None:
+    """A state of another kind is refused with what to do; under another name it begins anew."""
+    world.publish()
+    await (await world.reader(world.learn).start()).read()
+    for name in ("head", "linear"):
+        project = replace(plan().project, learner=Linear(name=name))
+        world.context = replace(world.context, plan=compile_plan(project))
+        if name == "head":
+            with pytest.raises(ArtifactError, match="snapshot 1 of r0001: .* needs another name"):
+                await world.reader(world.learn).start()
+        else:
+            await (await world.reader(world.learn).start()).read()
+    assert "r0001" == Snapshot.decode(world.store.blobs[world.names.snapshot("linear")]).release
 
 
 async def test_a_malformed_example_ends_the_worker(world: World) -> None:
