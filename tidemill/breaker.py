@@ -15,7 +15,7 @@ class Breaker:
     """
 
     window: int = 1000
-    label_shift: float = 0.5
+    label_shift: float = 0.6
     """The mean label, against its usual one."""
     calibration: float = 0.4
     """The mean label, against the mean of the scores that were answered."""

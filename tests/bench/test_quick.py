@@ -9,6 +9,7 @@ WITHOUT = {
     "store": {"feast"},
     "freshness": {"kafka"},
     "memory": {"kafka"},
+    "freshness_learn": {"kafka"},
 }
 
 

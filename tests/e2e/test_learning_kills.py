@@ -19,8 +19,8 @@ from flights import Flights, some_days
 from learning_books import LearningBooks
 from processes import until
 
-KILLS = int(os.environ.get("TIDEMILL_TEST_KILLS", "6"))
-A_KILL = 0.3  # days of flights: with 100 kills all of May
+KILLS = int(os.environ.get("TIDEMILL_TEST_KILLS", "4"))
+A_KILL = 0.31  # days of flights: with 100 kills all of May
 CALLS = "commit:learn send:learn:models"
 POINTS = [Point(call, moment) for call in CALLS.split() for moment in ("before", "after", "answer")]
 POINTS += [Point("poll:learn", "after"), Point("claim:learn", "after")]

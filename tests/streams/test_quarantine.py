@@ -32,8 +32,8 @@ from tidemill import Breaker
 from tidemill.topics import QUARANTINE
 from tidemill.wire import Quarantined, decode, vectors
 
-WINDOW, EXAMPLES = 100, 500
-POISON = range(301, 401)  # sequences whose labels are turned round
+WINDOW, EXAMPLES = 200, 1000
+POISON = range(601, 801)  # sequences whose labels are turned round
 PROJECT = replace(make_project(), breaker=Breaker(window=WINDOW))
 
 
@@ -93,7 +93,7 @@ async def order(world: World, step: Learn, action: str) -> None:
 async def poisoned(world: World) -> Learn:
     """Learn until the breaker trips, and go on reading."""
     feed(world, range(1, EXAMPLES + 1))
-    reader = await (await world.reader(world.learn).start()).read_all(30)
+    reader = await (await world.reader(world.learn).start()).read_all(60)
     assert isinstance(reader.step, Learn)
     return reader.step
 
@@ -103,28 +103,28 @@ async def test_a_poisoned_window_is_taken_back_and_put_aside(tmp_path: Path) -> 
     world = world_at(tmp_path)
     step = await poisoned(world)
     assert step.halt is not None
-    assert ("producer_loss", 300, 500, 200) == (
+    assert ("producer_loss", 600, 1000, 400) == (
         step.halt.reason, step.halt.start, step.halt.forwarded, step.halt.examples
     )  # fmt: skip
     assert "liar" in step.halt.message
-    assert state_after(world, range(1, 301)) == stored(world).state
-    assert (300, 300) == (stored(world).examples, stored(world).offset)
-    assert list(range(300, 500)) == quarantined(world)
+    assert state_after(world, range(1, 601)) == stored(world).state
+    assert (600, 600) == (stored(world).examples, stored(world).offset)
+    assert list(range(600, 1000)) == quarantined(world)
 
 
 async def test_skipping_goes_on_without_what_was_put_aside(tmp_path: Path) -> None:
     """The quarantine is never learned, and what comes after it is."""
     world = world_at(tmp_path)
-    feed(world, range(1, 401))
-    reader = await (await world.reader(world.learn).start()).read_all(30)
+    feed(world, range(1, 801))
+    reader = await (await world.reader(world.learn).start()).read_all(60)
     await order(world, reader.step, "skip")
     await reader.read_all()
     assert reader.step.halt is None
-    feed(world, range(401, EXAMPLES + 1))
-    await reader.read_all(30)
-    assert state_after(world, [*range(1, 301), *range(401, 501)]) == stored(world).state
+    feed(world, range(801, EXAMPLES + 1))
+    await reader.read_all(60)
+    assert state_after(world, [*range(1, 601), *range(801, 1001)]) == stored(world).state
     found = stored(world)
-    assert (400, 500, {0: 500}, [(300, 400)]) == (
+    assert (800, 1000, {0: 1000}, [(600, 800)]) == (
         found.examples, found.offset, found.sequences, found.skipped
     )  # fmt: skip
     assert b"" == world.store.blobs[world.names.learn_order("head")]
@@ -134,47 +134,47 @@ async def test_replaying_learns_what_was_put_aside(tmp_path: Path) -> None:
     """An operator who finds it true has all of it learned, without a second trip."""
     world = world_at(tmp_path)
     feed(world, range(1, EXAMPLES + 1))
-    reader = await (await world.reader(world.learn).start()).read_all(30)
+    reader = await (await world.reader(world.learn).start()).read_all(60)
     await order(world, reader.step, "replay")
-    await reader.read_all(30)
+    await reader.read_all(60)
     assert reader.step.halt is None
-    assert state_after(world, range(1, 501)) == stored(world).state
-    assert 500 == stored(world).examples
+    assert state_after(world, range(1, 1001)) == stored(world).state
+    assert 1000 == stored(world).examples
 
 
 async def test_an_order_for_another_pause_is_not_obeyed(tmp_path: Path) -> None:
     """What was meant for an earlier pause does nothing to this one."""
     world = world_at(tmp_path)
     feed(world, range(1, EXAMPLES + 1))
-    reader = await (await world.reader(world.learn).start()).read_all(30)
+    reader = await (await world.reader(world.learn).start()).read_all(60)
     stale = Order("replay", reader.step.halt.began_ms - 1).encode()
     await world.store.write([(world.names.learn_order("head"), stale)])
     world.clock.advance(ORDER_LOOK_MS)
-    await reader.read_all(30)
+    await reader.read_all(60)
     assert reader.step.halt is not None
 
 
 async def test_a_release_that_comes_while_paused_learns_nothing_poisoned(tmp_path: Path) -> None:
     """A new release takes over at the pause, and leaves out later what was skipped."""
     world = world_at(tmp_path)
-    feed(world, range(1, 401))
-    reader = await (await world.reader(world.learn).start()).read_all(30)
+    feed(world, range(1, 801))
+    reader = await (await world.reader(world.learn).start()).read_all(60)
     world.publish({"examples:0": 0}, seed=1)
     reader.step.wake()
-    await reader.read_all(30)
-    assert ("r0002", 300) == (stored(world).release, stored(world).offset)
-    assert state_after(world, range(1, 301)) == stored(world).state
+    await reader.read_all(60)
+    assert ("r0002", 600) == (stored(world).release, stored(world).offset)
+    assert state_after(world, range(1, 601)) == stored(world).state
     await order(world, reader.step, "skip")
-    await reader.read_all(30)
+    await reader.read_all(60)
     world.publish({"examples:0": 0}, seed=1)
     reader.step.wake()
-    feed(world, range(401, 421))
-    await reader.read_all(30)
-    assert ("r0003", [(300, 400)]) == (stored(world).release, stored(world).skipped)
-    assert state_after(world, [*range(1, 301), *range(401, 421)]) == stored(world).state
+    feed(world, range(801, 821))
+    await reader.read_all(60)
+    assert ("r0003", [(600, 800)]) == (stored(world).release, stored(world).skipped)
+    assert state_after(world, [*range(1, 601), *range(801, 821)]) == stored(world).state
 
 
-STEPS = st.lists(st.tuples(st.integers(1, 150), st.sampled_from(FAULTS)), max_size=12)
+STEPS = st.lists(st.tuples(st.integers(1, 300), st.sampled_from(FAULTS)), max_size=12)
 
 
 @settings(max_examples=15, deadline=None)
@@ -184,16 +184,16 @@ def test_crashes_change_nothing_of_it(faults: list[tuple[int, str]], action: str
 
     async def scenario(home: str) -> None:
         world = world_at(Path(home))
-        feed(world, range(1, 401))
+        feed(world, range(1, 801))
         await interrupted(world, world.learn, faults)
-        reader = await (await world.reader(world.learn).start()).read_all(70)
-        assert list(range(300, 400)) == quarantined(world)
-        assert state_after(world, range(1, 301)) == stored(world).state
+        reader = await (await world.reader(world.learn).start()).read_all(140)
+        assert list(range(600, 800)) == quarantined(world)
+        assert state_after(world, range(1, 601)) == stored(world).state
         await order(world, reader.step, action)
-        await (await reader.start()).read_all(70)
-        feed(world, range(401, EXAMPLES + 1))
-        await reader.read_all(70)
-        learned = range(1, 501) if action == "replay" else [*range(1, 301), *range(401, 501)]
+        await (await reader.start()).read_all(140)
+        feed(world, range(801, EXAMPLES + 1))
+        await reader.read_all(140)
+        learned = range(1, 1001) if action == "replay" else [*range(1, 601), *range(801, 1001)]
         assert state_after(world, learned) == stored(world).state
 
     with TemporaryDirectory() as home:
@@ -214,7 +214,7 @@ async def test_the_status_says_why(tmp_path: Path) -> None:
     await board.publish()
     found = msgspec.json.decode(world.store.blobs[world.names.status()])["paused"]
     assert step.halt is not None
-    expected = ("producer_loss", str(step.halt.message), step.halt.began_ms, 200)
+    expected = ("producer_loss", str(step.halt.message), step.halt.began_ms, 400)
     assert expected == tuple(found.values())
     await order(world, step, "skip")
     reader = world.reader(world.learn)
