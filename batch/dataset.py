@@ -85,8 +85,8 @@ def extract(
     for labels that may still be corrected are not taken: here the corrections have come.
 
     A learner catches up from one offset. So a live example at or past the first one that `to_ms`
-    leaves out stays out too: the learner gets it, and none is trained on and learned again. The same
-    holds from where learning is paused on.
+    leaves out stays out too: the learner gets it, and none is trained on and learned again. The
+    same holds from where learning is paused on.
     """
     quarantined = quarantined or Quarantined()
     table = read_examples(training.home, training.plan.project.name, from_ms)

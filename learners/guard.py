@@ -16,8 +16,8 @@ from tidemill.tasks import Task
 
 USUAL_WINDOWS = 5  # until so many were judged nothing is usual, and nothing is compared with it
 REMEMBERED = 0.9  # how much of what was usual remains so after another window
-# Of fewer nothing is said: on eight months of flights fifty examples of one airport in a storm looked
-# like lies twice, a hundred never did.
+# Of fewer nothing is said: on eight months of flights fifty examples of one airport in a storm
+# looked like lies twice, a hundred never did.
 PRODUCER_EXAMPLES = 100
 # A difference counts only when chance alone would hardly bring it about: in standard errors.
 STANDARD_ERRORS = 4.0

@@ -12,9 +12,9 @@ from cli.demo.progress import Progress
 from cli.demo.replay import Connections, Replay
 from cli.demo.timeline import Range
 from tidemill.declaration import Project
-from tidemill.label import Label
 from tidemill.errors import ServiceError
 from tidemill.feature_kinds import Window
+from tidemill.label import Label
 from tidemill.sources import Entity, Event, Request
 
 LEFT = Event("left", "at", {"at": str})
