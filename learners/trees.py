@@ -40,6 +40,8 @@ class FrozenTrees:
             arrays.leaf_counts
         )
         """Number of each tree's first leaf, int64 (trees,)."""
+        self._thresholds = _rounded_down(arrays.thresholds)
+        self._left, self._right = (np.ascontiguousarray(side) for side in arrays.children.T)
         self._walked = threading.local()
 
     @classmethod
@@ -116,15 +118,24 @@ class FrozenTrees:
             vectors,
             arrays.roots,
             arrays.split_features,
-            arrays.thresholds,
+            self._thresholds,
             arrays.missing_right,
             arrays.first_word,
             arrays.words,
-            arrays.children,
+            self._left,
+            self._right,
             arrays.bits,
             numbers,
         )
         return numbers
+
+
+def _rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The largest float32 not above each: a float32 value is above both or above neither."""
+    with np.errstate(over="ignore"):
+        nearest = thresholds.astype(np.float32)
+    below = np.nextafter(nearest, np.float32(-np.inf))
+    return np.where(nearest.astype(np.float64) > thresholds, below, nearest)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -132,29 +143,39 @@ def _walk(  # noqa: PLR0913  a kernel takes arrays, not objects
     vectors: NDArray[np.float32],
     roots: NDArray[np.int32],
     split_features: NDArray[np.int32],
-    thresholds: NDArray[np.float64],
+    thresholds: NDArray[np.float32],
     missing_right: NDArray[np.bool_],
     first_word: NDArray[np.int32],
     words: NDArray[np.int32],
-    children: NDArray[np.int32],
+    left: NDArray[np.int32],
+    right: NDArray[np.int32],
     bits: NDArray[np.uint32],
     numbers: NDArray[np.int32],
 ) -> None:
+    # Branches, not selections: the processor guesses the way and is already at the next node.
+    # Unsigned places: signed ones are first looked at for counting from the end.
     for tree in range(len(roots)):  # trees outside: one tree's nodes stay in the cache
+        root = roots[tree]
         for row in range(len(vectors)):
-            node = roots[tree]
+            node = root
             while node >= 0:
-                value = vectors[row, split_features[node]]
-                if words[node] == 0:
-                    right = (value > thresholds[node]) | ((value != value) & missing_right[node])
+                at = np.uintp(node)
+                value = vectors[row, np.uintp(split_features[at])]
+                if words[at] == 0:
+                    if value > thresholds[at]:
+                        node = right[at]
+                    elif value <= thresholds[at]:
+                        node = left[at]
+                    else:
+                        node = right[at] if missing_right[at] else left[at]
                 else:
-                    right = True
+                    goes_right = True
                     # NaN fails the comparison; -0.5 is category 0, as in LightGBM's integer cast.
-                    if value > -1 and value < 32 * words[node]:
+                    if value > -1 and value < 32 * words[at]:
                         code = np.uint32(value)
-                        word = bits[first_word[node] + (code >> 5)]
-                        right = (word >> (code & np.uint32(31))) & np.uint32(1) == 0
-                node = children[node, 1] if right else children[node, 0]
+                        word = bits[np.uintp(first_word[at]) + np.uintp(code >> np.uint32(5))]
+                        goes_right = (word >> (code & np.uint32(31))) & np.uint32(1) == 0
+                    node = right[at] if goes_right else left[at]
             numbers[row, tree] = ~node
 
 

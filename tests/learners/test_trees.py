@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from releases import CATEGORIES, FEATURES, release
 
-from learners.trees import FrozenTrees
+from learners.trees import FrozenTrees, _rounded_down
 from tidemill.errors import ArtifactError
 
 
@@ -119,3 +119,14 @@ def test_children_in_a_circle_are_refused() -> None:
     lines[place] = b"left_child=" + b" ".join([b"0", *rest])
     with pytest.raises(ArtifactError, match="form no tree"):
         FrozenTrees.parse(b"\n".join(lines))
+
+
+def test_thresholds_beyond_float32_send_every_value_as_before() -> None:
+    """A threshold rounded down to float32 parts the same float32 values as the float64 did."""
+    thresholds = np.array([1e300, -1e300, 0.1, -0.1, 1.0, 1e-45, 1e-60, 3.4028236e38])
+    down = _rounded_down(thresholds)
+    nearest = np.array([np.inf, -np.inf, 0.1, -0.1, 1, 0, 1e-45, 3.4e38, -3.4e38], np.float32)
+    values = np.concatenate([nearest, np.nextafter(nearest, 0), np.nextafter(nearest, np.inf)])
+    np.testing.assert_array_equal(
+        values[:, None].astype(np.float64) > thresholds, values[:, None] > down
+    )
