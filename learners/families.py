@@ -1,31 +1,11 @@
-"""From declared settings to a learner: the one table of the kinds there are."""
+"""From declared settings to a learner: the table of single kinds, and mixtures of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol, cast
-
+from learners import single
 from learners.learner import Frozen, Learner
-from learners.trees import FrozenTrees
-from tidemill.errors import DeclarationError
-from tidemill.learner_kinds import EmbeddingNet, LearnerKind, Linear, Mixture, River, TreeHead
+from tidemill.learner_kinds import LearnerKind, Mixture, River
 from tidemill.schema import FeatureSchema
-
-
-class Family(Protocol):
-    """A class of learners, started from a release or gone on with from a state."""
-
-    def warm_start(
-        self, release: Frozen, settings: LearnerKind, schema: FeatureSchema, /
-    ) -> Learner:
-        """A learner whose first prediction is the release's own."""
-        ...
-
-    def restore(
-        self, release: Frozen, settings: LearnerKind, schema: FeatureSchema, state: bytes, /
-    ) -> Learner:
-        """The learner of this `snapshot()`. Raises ArtifactError when it does not fit."""
-        ...
 
 
 def warm_start(declared: LearnerKind, release: Frozen, schema: FeatureSchema) -> Learner:
@@ -33,7 +13,11 @@ def warm_start(declared: LearnerKind, release: Frozen, schema: FeatureSchema) ->
 
     Raises DeclarationError where the declaration and the release do not go together.
     """
-    return _family(declared).warm_start(release, declared, schema)
+    if isinstance(declared, (Mixture, River)):  # River: of one estimator and the release
+        from learners.mixture.mixture import MixtureLearner
+
+        return MixtureLearner.warm_start(release, declared, schema)
+    return single.warm_start(declared, release, schema)
 
 
 def restore(declared: LearnerKind, release: Frozen, schema: FeatureSchema, state: bytes) -> Learner:
@@ -41,69 +25,8 @@ def restore(declared: LearnerKind, release: Frozen, schema: FeatureSchema, state
 
     Raises ArtifactError for a state that is damaged or of another release.
     """
-    return _family(declared).restore(release, declared, schema, state)
+    if isinstance(declared, (Mixture, River)):
+        from learners.mixture.mixture import MixtureLearner
 
-
-class _TreeHeads:
-    """Heads need trees, and no schema."""
-
-    def warm_start(self, release: Frozen, settings: TreeHead, schema: FeatureSchema) -> Learner:
-        """See `Family`."""
-        from learners.tree_head import TreeHead as Head
-
-        return Head.warm_start(_trees(release, settings), settings)
-
-    def restore(
-        self, release: Frozen, settings: TreeHead, schema: FeatureSchema, state: bytes
-    ) -> Learner:
-        """See `Family`."""
-        from learners.tree_head import TreeHead as Head
-
-        return Head.restore(_trees(release, settings), settings, state)
-
-
-def _trees(release: Frozen, settings: TreeHead) -> FrozenTrees:
-    if not isinstance(release, FrozenTrees):
-        found, allowed = type(release).__name__, "a release of trees (tm.LightGBM)"
-        raise DeclarationError(f"TreeHead {settings.name}", found, allowed)
-    return release
-
-
-def _heads() -> object:
-    return _TreeHeads()
-
-
-def _linear() -> object:
-    from learners.linear.learner import LinearLearner
-
-    return LinearLearner
-
-
-def _nets() -> object:
-    from learners.net.embedding_net import EmbeddingNet as Net
-
-    return Net
-
-
-def _mixtures() -> object:
-    from learners.mixture.mixture import MixtureLearner
-
-    return MixtureLearner
-
-
-# A family is imported when one of its learners is declared: the api loads no more than it serves.
-_FAMILIES: dict[type, Callable[[], object]] = {
-    TreeHead: _heads,
-    Linear: _linear,
-    EmbeddingNet: _nets,
-    River: _mixtures,  # of one estimator and the release
-    Mixture: _mixtures,
-}
-
-
-def _family(declared: LearnerKind) -> Family:
-    family = _FAMILIES.get(type(declared))
-    if family is None:
-        allowed = "one of " + ", ".join(sorted(kind.__name__ for kind in _FAMILIES))
-        raise DeclarationError("learner", type(declared).__name__, allowed)
-    return cast(Family, family())
+        return MixtureLearner.restore(release, declared, schema, state)
+    return single.restore(declared, release, schema, state)

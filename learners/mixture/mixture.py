@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from learners import families
+from learners import single
 from learners.learner import (
     Frozen,
     Incremental,
@@ -211,7 +211,7 @@ def _start(declared: LearnerKind, release: Frozen, schema: FeatureSchema) -> Exp
         from learners.river_adapter.model import RiverModel
 
         return RiverModel.start(declared, release.task, schema)
-    return families.warm_start(declared, release, schema)
+    return single.warm_start(declared, release, schema)
 
 
 def _restored(
@@ -221,7 +221,7 @@ def _restored(
         from learners.river_adapter.model import RiverModel
 
         return RiverModel.restore(declared, release.task, schema, state)
-    return families.restore(declared, release, schema, state)
+    return single.restore(declared, release, schema, state)
 
 
 def _decoded(state: bytes, release: Frozen, settings: Mixture) -> _State:
