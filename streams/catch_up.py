@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +11,8 @@ from learners.prior import PRIOR
 from streams.learning import Learned, Learning, Placed
 from tidemill.tasks import Task
 from tidemill.wire import Example
+
+STANDARD_ERRORS = 2.0
 
 
 class CatchUp:
@@ -24,7 +28,8 @@ class CatchUp:
         self._logistic = task.kind == "binary"
         self.compared = 0
         """How many examples both have predicted."""
-        self._own = self._answered = 0.0
+        self._sums = np.zeros(2)  # of its losses and of those of what was answered
+        self._products = np.zeros((2, 2))
 
     def learn(self, placed: list[Placed], schema: str) -> Learned:
         """Learn what it has not had, and compare."""
@@ -35,8 +40,18 @@ class CatchUp:
     @property
     def losses(self) -> tuple[float, float]:
         """Its mean loss and that of what was answered, over the examples compared."""
-        rows = max(self.compared, 1)
-        return self._own / rows, self._answered / rows
+        own, answered = (self._sums / max(self.compared, 1)).tolist()
+        return own, answered
+
+    def is_worse(self, tolerance: float) -> bool:
+        """True when its loss is above what was answered and the (relative) tolerance, by more than
+        chance: two standard errors of the mean of the paired differences.
+        """
+        rows = max(self.compared, 2)
+        weights = np.array([1.0, -1.0 - tolerance])
+        mean = float(weights @ self._sums) / rows
+        square = float(weights @ self._products @ weights) / rows
+        return mean > STANDARD_ERRORS * math.sqrt(max(square - mean * mean, 0.0) / rows)
 
     def _compare(self, examples: list[Example], scores: NDArray[np.float64]) -> None:
         # What the prior answered says nothing about a champion.
@@ -46,11 +61,14 @@ class CatchUp:
         labels = np.array([examples[n].label for n in rows], np.float64)
         answered = np.array([examples[n].prediction.score for n in rows])
         self.compared += len(rows)
-        self._own += self._loss(labels, scores[rows])
-        self._answered += self._loss(labels, answered)
+        losses = np.stack([self._losses(labels, scores[rows]), self._losses(labels, answered)])
+        self._sums += losses.sum(axis=1)
+        self._products += losses @ losses.T
 
-    def _loss(self, labels: NDArray[np.float64], scores: NDArray[np.float64]) -> float:
+    def _losses(
+        self, labels: NDArray[np.float64], scores: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         if self._logistic:
             right = np.maximum(np.where(labels == 1, scores, 1 - scores), 1e-15)
-            return float(-np.log(right).sum())
-        return float(((labels - scores) ** 2).sum())
+            return np.asarray(-np.log(right))
+        return np.asarray((labels - scores) ** 2)

@@ -280,13 +280,14 @@ class Learn:
                 )
                 raise Reopen(self.name, 0)
             return
-        own, answered = candidate.losses
-        limit = answered * (1 + self._project.gate.tolerance)
-        if candidate.compared >= self._project.gate.min_rows and own > limit:
+        gate = self._project.gate
+        if candidate.compared >= gate.min_rows and candidate.is_worse(gate.tolerance):
+            own, answered = candidate.losses
             return self._give_up(
                 candidate,
                 f"found a mean loss of {own:.6f} over {candidate.compared} examples; allowed: at "
-                f"most {limit:.6f} (that of what was answered, and the gate's tolerance)",
+                f"most {answered * (1 + gate.tolerance):.6f} (that of what was answered, and the "
+                "gate's tolerance) but for chance",
             )
         await self._take_over(candidate, champion)
 
