@@ -201,11 +201,19 @@ def _cluster_marker(directory: Path) -> str:
             f"data directory: found {directory / _LOG} without {marker.name} beside it; allowed: "
             f"an empty directory or one made by `tidemill kafka`"
         )
-    cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    cluster = _new_cluster()
     partial = directory / "cluster.id.partial"
     partial.write_text(cluster + "\n")
     partial.replace(marker)
     return cluster
+
+
+def _new_cluster() -> str:
+    """A random id in Kafka's alphabet; one that began with - would be taken for an option."""
+    while True:
+        cluster = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+        if not cluster.startswith("-"):
+            return cluster
 
 
 def _environment(java: Path) -> dict[str, str]:

@@ -77,7 +77,7 @@ async def _kill(service, victims, rng):
     async def works():
         if not (await service.get("/readyz")).get("ready"):
             return False
-        return (await service.get("/v1/status"))["worker"].get("seen_ms", 0) > restarted_ms
+        return ((await service.get("/v1/status"))["worker"]["seen_ms"] or 0) > restarted_ms
 
     await until("both work again", works, RECOVERY_SECONDS)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
 
 from crash_harness import PATIENCE_SECONDS, Child
 from crash_lanes import PARTITIONS, Lane
@@ -15,7 +14,7 @@ ZOMBIES = [
     Point("send:events:updates", "pause", 6),  # wakes up and sends what another has sent
     Point("commit:events", "pause", 3),
     Point("commit:updates", "pause", 3),
-    Point("write:archive", "pause", 2),  # wakes up with records that another has archived
+    Point("poll:archive", "pause", 2),  # wakes up with records that another has archived
 ]
 
 
@@ -53,12 +52,15 @@ async def test_a_zombie_that_wakes_up_is_fenced_and_goes_on(lanes):
             zombie = await lane.start(point)
             await zombie.says(ASLEEP)
             heir = await lane.start()
-            step = point.call.split(":")[1]
-            await _owns(heir, PARTITIONS, {*STEPS, step})
+            await _owns(heir, PARTITIONS)
             await _advances(lane, heir)
             asleep = len(zombie.log)
             zombie.wake()
-            await _says(zombie, asleep, "fenced", step)
+            step = point.call.split(":")[1]
+            # The group may take the archive's partition from it before its next write is refused:
+            # it says nothing then, and the books below tell whether anything was written twice.
+            if step != "archive":
+                await _says(zombie, asleep, "fenced", step)
             await _says(zombie, asleep, "assigned", step)
             await heir.kill()
             await _advances(lane, zombie)  # by then all of it is the zombie's
@@ -74,8 +76,8 @@ async def test_a_zombie_that_wakes_up_is_fenced_and_goes_on(lanes):
         await lane.check()
 
 
-async def _owns(child: Child, partitions: int, steps: Collection[str] = STEPS) -> None:
-    """Wait until a worker was given so many partitions of each of these steps."""
+async def _owns(child: Child, partitions: int) -> None:
+    """Wait until a worker was given so many partitions of both steps of the features."""
 
     async def given() -> list[int]:
         child.require_alive()
@@ -83,7 +85,7 @@ async def _owns(child: Child, partitions: int, steps: Collection[str] = STEPS) -
         return [
             len({word for line in lines if f"step={step}" in line for word in line
                  if word.startswith("partition=")})
-            for step in steps
+            for step in STEPS
         ]  # fmt: skip
 
     await until(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
-from cli.services.kafka import LocalKafka, java_version, require_formatted
+from cli.services.kafka import LocalKafka, _new_cluster, java_version, require_formatted
 from tidemill.errors import LockedError, ServiceError
 
 
@@ -199,3 +199,8 @@ def test_kafka_in_the_foreground_ends_with_its_command(
         child.send_signal(number)
         assert code == child.wait(60)
     assert [] == left_over([int(pid)])
+
+
+def test_a_cluster_is_never_named_like_an_option() -> None:
+    """One random id in 64 would begin with a dash, and Kafka's command would not start."""
+    assert not any(_new_cluster().startswith("-") for _ in range(2_000))
