@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from batch.training_set import TrainingSet, some
@@ -101,8 +102,8 @@ def extract(
 
 def _newest(examples: pa.Table) -> pa.Table:
     """The last example of each prediction, by offset; rows without a prediction's id all stay."""
-    ids = examples["prediction_id"].to_numpy(zero_copy_only=False)
-    live = np.flatnonzero((examples["offset"].to_numpy() >= 0) & (ids != None) & (ids != ""))  # noqa: E711
+    ids = pc.fill_null(examples["prediction_id"], "").to_numpy(zero_copy_only=False)
+    live = np.flatnonzero((examples["offset"].to_numpy() >= 0) & (ids != ""))
     last = dict(zip(ids[live].tolist(), live.tolist(), strict=True))
     kept = np.ones(len(examples), bool)
     kept[live] = False

@@ -21,7 +21,7 @@ from cli.wiring import connect_producer, connect_store, names_of
 from features.plan import compile_plan
 from streams.learn import Learn
 from streams.quarantine import Halt
-from streams.snapshots import Snapshots
+from streams.snapshots import newest_snapshot
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
 from tidemill.errors import SettingsError
@@ -95,10 +95,9 @@ async def _quarantined(project: Project, settings: Settings) -> Quarantined:
     plan = compile_plan(project)
     names = names_of(plan, settings)
     async with connect_store(settings) as (_, store):
-        snapshots = Snapshots(store, names, project.learner.name, plan.schema.hash)
-        found = await snapshots.read()
+        newest = await newest_snapshot(store, names, project.learner.name)
         halt = Halt.found_in(await store.side(names.side(Learn.name, 0)))
-    skipped = found[0][-1].skipped if found else []
+    skipped = newest.skipped if newest else []
     return Quarantined(tuple(skipped), halt.start if halt else None)
 
 

@@ -136,13 +136,8 @@ def _worker(clients: Clients, measurements: Measurements, retrain: RetrainProces
     decoder = EventDecoder(clients.plan.project, clock, settings.clock_skew_ms)
     alerts = Alerts(clients.producer, clock)
     drift = _drift(context, alerts, retrain)
-    learn = Learn(
-        context,
-        clients.registry,
-        alerts,
-        LearnSettings(settings.snapshot_interval_ms, settings.catch_up_seconds * 1000),
-        drift.add if drift else None,
-    )
+    cadence = LearnSettings(settings.snapshot_interval_ms, settings.catch_up_seconds * 1000)
+    learn = Learn(context, clients.registry, alerts, cadence, drift.add if drift else None)
     archive = Archive(
         context,
         settings.home,

@@ -244,11 +244,12 @@ class Learn:
             learner = await asyncio.to_thread(
                 warm_start, self._project.learner, release, self._schema
             )
+            place = await asyncio.to_thread(self._trained_to, name)
         except TidemillError as error:
             self._refused.add(name)
             _log.error("release refused", release=name, error=str(error))
             return
-        learning = Learning(name, learner, self._trained_to(name))
+        learning = Learning(name, learner, place)
         if self._champion is None:
             self._champion, self._unsaved = learning.guarded(self._new_guard()), True
             return

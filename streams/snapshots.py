@@ -111,6 +111,22 @@ async def read_missing(
     return []
 
 
+async def newest_snapshot(store: OnlineStore, names: Names, learner: str) -> Snapshot | None:
+    """The newest snapshot alone, whole or not, for what it says beside its state.
+
+    One that is written meanwhile may come instead. None when there is none. Raises StoreUnavailable,
+    and ArtifactError when it is gone.
+    """
+    (data,) = await store.read([names.newest_snapshot(learner)])
+    if data is None:
+        return None
+    newest = Newest.decode(data)
+    (record,) = await store.read([names.snapshot(learner, newest.number - newest.base)])
+    if record is None:
+        raise ArtifactError(f"snapshot {newest.number} of {learner}: found nothing in the store")
+    return Snapshot.decode(record)
+
+
 def restored(chain: list[Snapshot], restore: Restore) -> Learner:
     """The learner of a whole snapshot and its changes. Raises ArtifactError."""
     learner = restore(chain[0])

@@ -27,6 +27,7 @@ from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from streams.learn import ORDER_LOOK_MS, Learn
 from streams.quarantine import Order
+from streams.snapshots import newest_snapshot
 from streams.status import StatusBoard
 from tidemill import Breaker
 from tidemill.topics import QUARANTINE
@@ -128,6 +129,9 @@ async def test_skipping_goes_on_without_what_was_put_aside(tmp_path: Path) -> No
         found.examples, found.offset, found.sequences, found.skipped
     )  # fmt: skip
     assert b"" == world.store.blobs[world.names.learn_order("head")]
+    alone = await newest_snapshot(world.store, world.names, "head")
+    assert alone is not None
+    assert found == alone
 
 
 async def test_replaying_learns_what_was_put_aside(tmp_path: Path) -> None:
