@@ -114,8 +114,8 @@ async def read_missing(
 async def newest_snapshot(store: OnlineStore, names: Names, learner: str) -> Snapshot | None:
     """The newest snapshot alone, whole or not, for what it says beside its state.
 
-    One that is written meanwhile may come instead. None when there is none. Raises StoreUnavailable,
-    and ArtifactError when it is gone.
+    One that is written meanwhile may come instead. None when there is none. Raises
+    StoreUnavailable, and ArtifactError when it is gone.
     """
     (data,) = await store.read([names.newest_snapshot(learner)])
     if data is None:
