@@ -5,14 +5,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from batch.dataset import Dataset
-from batch.trainer import Trainer, columns_of, score_model
+from batch.datasets.dataset import Dataset
+from batch.scoring import predict_all
+from batch.trainers.families import new_trainer
+from batch.trainers.trainer import TrainingRows
+from batch.trainers.trees import columns_of
+from learners.release import load_release, read_model
 from tidemill.declaration import Project
 from tidemill.feature_kinds import RequestFeature
 from tidemill.registry import Registry
 from tidemill.schema import schema_of
-
-MODEL_FILE = "model.txt"
 
 
 def request_feature_names(project: Project) -> list[str]:
@@ -25,14 +27,13 @@ def static_baseline(
 ) -> NDArray[np.float64]:
     """Scores (rows,) of whole `vectors` by a model of the static columns of `training`."""
     schema, places = columns_of(schema_of(project), request_feature_names(project))
-    text = Trainer(project.trainer, schema, threads, task=project.task).train(
-        training.vectors[:, places], training.labels, weights=training.weights
-    )
-    return score_model(text, vectors[:, places])
+    trainer = new_trainer(project.trainer, schema, project.task, threads)
+    known = TrainingRows(training.vectors[:, places], training.labels, training.weights)
+    return predict_all(read_model(trainer.train(known), project), vectors[:, places])
 
 
 def score_release(
-    registry: Registry, release: str, vectors: NDArray[np.float32]
+    registry: Registry, release: str, project: Project, vectors: NDArray[np.float32]
 ) -> NDArray[np.float64]:
-    """What a published release's frozen trees say, (rows,). Raises ArtifactError."""
-    return score_model(registry.read(release, MODEL_FILE), vectors)
+    """What a published release, frozen, says, (rows,). Raises ArtifactError."""
+    return predict_all(load_release(registry, release, project), vectors)

@@ -3,35 +3,98 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import zip_longest
 
 from learners.learner import Frozen
+from learners.own_model import FrozenOwn
 from learners.trees import FrozenTrees
+from tidemill.declaration import Project
 from tidemill.errors import ArtifactError
-from tidemill.registry import Registry
-from tidemill.schema import FeatureSchema
+from tidemill.registry import Manifest, Registry
+from tidemill.schema import schema_of
 
 TREES_FILE = "model.txt"
-_READERS: Mapping[str, Callable[[bytes], Frozen]] = {TREES_FILE: FrozenTrees.parse}
+LINEAR_FILE = "linear.msgpack"
+NET_FILE = "net.safetensors"
+OWN_FILE = "own.model"
 
 
-def load_release(registry: Registry, name: str, schema: FeatureSchema) -> Frozen:
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A model as bytes; `name` says which format they have."""
+
+    name: str
+    data: bytes
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+
+def load_release(registry: Registry, name: str, project: Project) -> Frozen:
     """The release of this name; may block on the disk.
 
     Raises ArtifactError when it is missing, damaged or made for other features.
     """
-    manifest = registry.manifest(name)
+    manifest, schema = registry.manifest(name), schema_of(project)
     if manifest.schema != schema.hash:
         raise ArtifactError(
             f"release {name}: schema: found {manifest.schema}; allowed: {schema.hash}"
         )
-    file = next((file for file in _READERS if file in manifest.files), None)
-    if file is None:
-        found, allowed = ", ".join(manifest.files), ", ".join(_READERS)
-        raise ArtifactError(f"release {name}: files: found {found}; allowed: one of {allowed}")
-    release = _READERS[file](registry.read(name, file))
+    release = read_model(read_model_file(registry, name), project)
     if release.features != schema.names:
         pairs = zip_longest(release.features, schema.names)
         found, allowed = next(pair for pair in pairs if pair[0] != pair[1])
         raise ArtifactError(f"release {name}: features: found {found}; allowed there: {allowed}")
     return release
+
+
+def read_model_file(registry: Registry, name: str) -> ModelFile:
+    """The bytes of a release's model, checked. Raises ArtifactError."""
+    file = model_file_of(registry.manifest(name))
+    return ModelFile(file, registry.read(name, file))
+
+
+def model_file_of(manifest: Manifest) -> str:
+    """Which of a release's files is the model. Raises ArtifactError when none is."""
+    file = next((file for file in _READERS if file in manifest.files), None)
+    if file is None:
+        found, allowed = ", ".join(manifest.files), ", ".join(_READERS)
+        raise ArtifactError(
+            f"release {manifest.release}: files: found {found}; allowed: one of {allowed}"
+        )
+    return file
+
+
+def read_model(model: ModelFile, project: Project) -> Frozen:
+    """What a model's bytes say. Raises ArtifactError for bytes of another format."""
+    return _READERS[model.name](model.data, project)
+
+
+def _trees(data: bytes, project: Project) -> Frozen:
+    return FrozenTrees.parse(data)
+
+
+def _linear(data: bytes, project: Project) -> Frozen:
+    from learners.linear.frozen import FrozenLinear
+
+    return FrozenLinear.parse(data)
+
+
+def _net(data: bytes, project: Project) -> Frozen:
+    from learners.net.frozen_net import FrozenNet
+
+    return FrozenNet.parse(data)
+
+
+def _own(data: bytes, project: Project) -> Frozen:
+    return FrozenOwn.parse(data, project)
+
+
+# A format's code is imported when one of its models is read: the api loads no more than it serves.
+_READERS: Mapping[str, Callable[[bytes, Project], Frozen]] = {
+    TREES_FILE: _trees,
+    LINEAR_FILE: _linear,
+    NET_FILE: _net,
+    OWN_FILE: _own,
+}

@@ -1,4 +1,4 @@
-"""Every benchmark of the feature store runs in small, on what this machine has."""
+"""Every benchmark that measures time runs in small, on what this machine has."""
 
 from importlib import import_module
 
@@ -10,6 +10,8 @@ WITHOUT = {
     "freshness": {"kafka"},
     "memory": {"kafka"},
     "freshness_learn": {"kafka"},
+    "dataset": {"pandas"},
+    "tune": {"flights", "clicks/flaml_all", "clicks/flaml_lightgbm"},
 }
 
 

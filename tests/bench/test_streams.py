@@ -13,6 +13,7 @@ from bench.streams.stream import Stream, plain_schema, steps
 from bench.streams.tables import Missing, from_table, read_elec
 from learners.quality.measures import auc
 from tidemill.learner_kinds import Linear
+from tidemill.trainer_kinds import LinearModel
 
 
 def small(delay_ms: int = 5) -> Stream:
@@ -57,7 +58,7 @@ def test_a_short_history_leaves_out_the_oldest_rows() -> None:
 def test_a_release_knows_no_label_of_its_future() -> None:
     """Its rows are those whose labels were known before its moment."""
     stream = small()
-    rows = Releases(stream, Linear()).rows(30)
+    rows = Releases(stream, LinearModel()).rows(30)
     assert (24, True) == (int(rows.max()), bool((stream.label_times[rows] < 30).all()))
 
 
@@ -73,7 +74,7 @@ def test_scores_do_not_depend_on_later_labels() -> None:
     )  # fmt: skip
     service = Service(Linear(hash_bits=None))
     first, second = (
-        serve(service, Releases(one, Linear(hash_bits=None))) for one in (stream, other)
+        serve(service, Releases(one, LinearModel(hash_bits=None))) for one in (stream, other)
     )
     before = stream.times[stream.scored] < moment
     assert (first[before] == second[before]).all()
@@ -82,7 +83,7 @@ def test_scores_do_not_depend_on_later_labels() -> None:
 def test_weights_are_exchanged_once_an_interval() -> None:
     """With one interval for everything, nothing learned since reaches an answer."""
     stream = clicks()
-    releases = Releases(stream, Linear(hash_bits=None))
+    releases = Releases(stream, LinearModel(hash_bits=None))
     service = Service(Linear(hash_bits=None), retrain=False)
     late = serve(service, releases, step_ms=10**9)
     frozen = releases.frozen(stream.start_ms).predict_many(stream.vectors[stream.scored])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -9,19 +10,24 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from batch.net import NetTrainer, as_torch, forward
+from batch.trainers.net.trainer import NetTrainer
+from batch.trainers.trainer import TrainingRows
 from learners.net.embedding_net import EmbeddingNet as Learner
 from learners.net.frozen_net import FrozenNet
 from learners.quality import log_loss
 from tidemill.learner_kinds import EmbeddingNet
 from tidemill.schema import FeatureSchema
 from tidemill.tasks import BINARY, REGRESSION, Task
+from tidemill.trainer_kinds import NetModel
 
 torch = pytest.importorskip("torch")
 
+from batch.trainers.net.inputs import Inputs  # noqa: E402  after torch is known to be there
+from batch.trainers.net.model import TorchNet  # noqa: E402
+
 CLASSES = Task("multiclass", 3)
 SCHEMA = FeatureSchema(("a", "b", "id"), ("id",), "")
-SETTINGS = EmbeddingNet(embedding=4, hidden=(12, 8), block=16)
+SETTINGS = NetModel(embedding=4, hidden=(12, 8))
 
 
 def data(task: Task, seed: int, rows: int = 4000) -> tuple[NDArray[np.float32], NDArray[Any]]:
@@ -41,7 +47,7 @@ def data(task: Task, seed: int, rows: int = 4000) -> tuple[NDArray[np.float32], 
 @cache
 def release(task: Task) -> bytes:
     """A trained release of the task."""
-    return NetTrainer(SETTINGS, SCHEMA, task).train(*data(task, 1))
+    return NetTrainer(SETTINGS, SCHEMA, task).train(TrainingRows.of(*data(task, 1))).data
 
 
 @pytest.mark.parametrize("task", [BINARY, REGRESSION, CLASSES], ids=lambda task: task.kind)
@@ -50,7 +56,10 @@ def test_predicts_what_the_torch_model_predicts(task: Task) -> None:
     frozen, (vectors, _) = FrozenNet.parse(release(task)), data(task, 2, 300)
     network = frozen.network
     with torch.no_grad():
-        made = forward(network, *as_torch(network), vectors).numpy().astype(float)
+        inputs = Inputs(network, vectors, np.zeros(300, np.float32), np.ones(300))
+        every = inputs.all()
+        net = TorchNet(network, inputs.kept, sparse=False)
+        made = net(every.numbers, every.ids).numpy().astype(float)
     expected = network.center + network.scale * made
     found = frozen.raw_many(vectors).reshape(expected.shape)
     np.testing.assert_allclose(found, expected, atol=1e-5 * network.scale)
@@ -73,16 +82,17 @@ def test_values_come_in_their_units() -> None:
 
 def test_same_data_gives_the_same_bytes() -> None:
     """Training twice gives one release."""
-    assert release(BINARY) == NetTrainer(SETTINGS, SCHEMA, BINARY).train(*data(BINARY, 1))
+    rows = TrainingRows.of(*data(BINARY, 1))
+    assert release(BINARY) == NetTrainer(SETTINGS, SCHEMA, BINARY).train(rows).data
 
 
-def test_weights_of_one_are_none() -> None:
-    """Weights count, and weights of 1 change nothing."""
+def test_weights_count() -> None:
+    """Weights count."""
     vectors, labels = data(BINARY, 1, 600)
-    trainer = NetTrainer(SETTINGS, SCHEMA, BINARY, epochs=1)
-    plain = trainer.train(vectors, labels)
-    assert plain == trainer.train(vectors, labels, weights=np.ones(600))
-    assert plain != trainer.train(vectors, labels, weights=np.linspace(0, 2, 600))
+    trainer = NetTrainer(replace(SETTINGS, epochs=1), SCHEMA, BINARY)
+    plain = TrainingRows.of(vectors, labels)
+    weighted = replace(plain, weights=np.linspace(0, 2, 600))
+    assert trainer.train(plain) != trainer.train(weighted)
 
 
 def test_a_learner_goes_on_where_the_trainer_ended() -> None:
@@ -105,4 +115,4 @@ def test_refuses_labels_of_another_task() -> None:
     """Training checks labels as learning does."""
     vectors, _ = data(BINARY, 1, 5)
     with pytest.raises(ValueError, match="allowed: 5 values of 0 or 1"):
-        NetTrainer(SETTINGS, SCHEMA, BINARY).train(vectors, np.arange(5))
+        NetTrainer(SETTINGS, SCHEMA, BINARY).train(TrainingRows.of(vectors, np.arange(5)))

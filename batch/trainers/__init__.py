@@ -1,0 +1,1 @@
+"""Trainers: from rows to the bytes of a model."""
