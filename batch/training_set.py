@@ -59,6 +59,9 @@ class TrainingSet:
 
         Raises ValueError for a vector that does not fit the schema it claims.
         """
+        if set(examples["schema"].unique().to_pylist()) == {self.plan.schema.hash}:
+            logged = logged_vectors(examples["vector"], len(self.plan.schema.names))
+            return Backfilled(logged, np.arange(len(examples)), 0)
         matrix = np.full((len(examples), len(self.plan.schema.names)), np.nan, np.float32)
         missing = np.zeros(matrix.shape, np.bool_)
         for rows, definition in self._by_schema(examples):

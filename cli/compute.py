@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from tidemill.settings import Settings
+
+Dask = Annotated[
+    str | None,
+    typer.Option(metavar="ADDRESS", help="Backfill features on this Dask scheduler."),
+]
 
 
 def rules(settings: Settings) -> Any:

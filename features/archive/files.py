@@ -7,7 +7,7 @@ import fcntl
 import json
 import os
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -175,18 +175,57 @@ def read_archive(
     An archive that does not exist is empty; a column that an older file lacks is null, or what it
     would have said.
     """
-    low = -(2**63) if from_ms is None else from_ms
-    high = 2**63 - 1 if to_ms is None else to_ms
+    tables = [ARCHIVE_SCHEMAS[topic].empty_table()]
+    for path in committed_files(home, project, topic, from_ms, to_ms):
+        table = pq.ParquetFile(path).read()
+        tables.append(_inside(table, ARCHIVE_SCHEMAS[topic], from_ms, to_ms))
+    return pa.concat_tables(tables)
+
+
+def stream_files(
+    paths: Iterable[Path],
+    topic: str,
+    columns: Sequence[str],
+    from_ms: int | None = None,
+    rows: int = 262_144,
+) -> Iterator[pa.Table]:
+    """Some columns, `time` among them, of these files, in tables of about so many rows."""
+    schema = pa.schema([field for field in ARCHIVE_SCHEMAS[topic] if field.name in columns])
+    waiting: list[pa.Table] = []
+    for path in paths:
+        file = pq.ParquetFile(path)
+        stored = [name for name in schema.names if name in file.schema_arrow.names]
+        for batch in file.iter_batches(rows, columns=stored):
+            waiting.append(_inside(pa.Table.from_batches([batch]), schema, from_ms))
+            if sum(map(len, waiting)) >= rows:
+                yield pa.concat_tables(waiting)
+                waiting = []
+    if waiting:
+        yield pa.concat_tables(waiting)
+
+
+def committed_files(
+    home: Path,
+    project: str,
+    topic: str,
+    from_ms: int | None = None,
+    to_ms: int | None = None,
+) -> list[Path]:
+    """The whole files that may hold records of this range, in the order of `read_archive`."""
     # Commits first: a file that is committed after this look is left for the next one.
     committed = _all_committed(home, project, topic)
-    tables = [ARCHIVE_SCHEMAS[topic].empty_table()]
-    for path in _files(_topic_folder(home, project, topic), low, high):
-        if _last_offset(path) >= committed.get(_partition_of(path), 0):
-            continue
-        table = _completed(pq.ParquetFile(path).read(), ARCHIVE_SCHEMAS[topic])
-        inside = pc.and_(pc.greater_equal(table["time"], low), pc.less(table["time"], high))
-        tables.append(table.filter(inside))
-    return pa.concat_tables(tables)
+    files = _files(_topic_folder(home, project, topic), from_ms, to_ms)
+    return [path for path in files if _last_offset(path) < committed.get(_partition_of(path), 0)]
+
+
+def _inside(
+    table: pa.Table, schema: pa.Schema, from_ms: int | None, to_ms: int | None = None
+) -> pa.Table:
+    """The rows of the range, with every column of the schema."""
+    table = _completed(table, schema)
+    if from_ms is not None:
+        table = table.filter(pc.greater_equal(table["time"], from_ms))
+    return table if to_ms is None else table.filter(pc.less(table["time"], to_ms))
 
 
 def _completed(table: pa.Table, schema: pa.Schema) -> pa.Table:
@@ -212,11 +251,8 @@ def committed_offsets(home: Path, project: str, topic: str) -> dict[str, int]:
 
 def archived_rows(home: Path, project: str, topic: str) -> int:
     """How many committed records there are; reads no more than the files' ends."""
-    committed = _all_committed(home, project, topic)
     return sum(
-        pq.ParquetFile(path).metadata.num_rows
-        for path in _topic_folder(home, project, topic).glob("date=*/*.parquet")
-        if _last_offset(path) < committed.get(_partition_of(path), 0)
+        pq.ParquetFile(path).metadata.num_rows for path in committed_files(home, project, topic)
     )
 
 
@@ -323,10 +359,11 @@ def _last_offset(path: Path) -> int:
     return int(path.stem.split("-")[2])
 
 
-def _files(folder: Path, low: int, high: int) -> list[Path]:
+def _files(folder: Path, from_ms: int | None, to_ms: int | None) -> list[Path]:
     def overlaps(day: Path) -> bool:
         start = (date.fromisoformat(day.name.removeprefix("date=")) - _EPOCH).days * DAY_MS
-        return start < high and start + DAY_MS > low
+        begun = to_ms is None or start < to_ms
+        return begun and (from_ms is None or start + DAY_MS > from_ms)
 
     days = sorted(day for day in folder.glob("date=*") if overlaps(day))
     return [path for day in days for path in sorted(day.glob("*.parquet"))]

@@ -13,11 +13,13 @@ from features.archive.files import (
     ARCHIVE_SCHEMAS,
     BACKFILL,
     ArchiveWriter,
+    committed_files,
     continues_a_log,
     examples_table,
     predictions_table,
     read_archive,
     read_examples,
+    stream_files,
 )
 from tidemill.durations import DAY_MS, HOUR_MS
 from tidemill.errors import FencedError
@@ -276,3 +278,27 @@ def test_an_archive_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     assert ARCHIVE_SCHEMAS[EXAMPLES] == found.schema
     assert [None, None, None, 0, 0] == found["known_ms"].to_pylist()
     assert [None, None, None, b"{}", b"{}"] == found["request"].to_pylist()
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+def test_files_are_streamed_as_they_are_read(tmp_path: Path, size: int) -> None:
+    """Some columns, in pieces of any size, in the order of `read_archive` and from a time on."""
+    writer = ArchiveWriter(tmp_path, "p", EXAMPLES, 0)
+    for start in (0, 40):
+        writer.write(rows(range(start, start + 40)), start + 40)
+    since, columns = MAY_1_MS + 11 * HOUR_MS, ["time", "offset", "producer"]
+    files = committed_files(tmp_path, "p", EXAMPLES, since)
+    pieces = list(stream_files(files, EXAMPLES, columns, since, size))
+    expected = read_examples(tmp_path, "p", since).select(pieces[0].column_names)
+    assert (69, set(columns)) == (len(expected), set(expected.column_names))
+    assert expected == pa.concat_tables(pieces)
+    assert size > 40 or all(len(piece) < size + 25 for piece in pieces)
+
+
+def test_what_is_not_committed_is_no_file_of_it(tmp_path: Path) -> None:
+    """A writer that died before its commit has archived nothing."""
+    writer = ArchiveWriter(tmp_path, "p", EXAMPLES, 0)
+    writer.write(rows(range(3)), 3)
+    (path,) = committed_files(tmp_path, "p", EXAMPLES)
+    (path.parent / "0-000000000003-000000000004.parquet").write_bytes(b"half")
+    assert [path] == committed_files(tmp_path, "p", EXAMPLES)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from batch.dataset import Quarantined, extract
+from batch.datasets.dataset import Quarantined, extract
 from batch.training_set import TrainingSet
 from features.archive.files import BACKFILL, read_examples
 from features.plan import compile_plan
