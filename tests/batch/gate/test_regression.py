@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from batch.dataset import extract
+from batch.datasets.dataset import extract
 from batch.exit_codes import ExitCode
-from batch.gate import Champion, Reason, judge
+from batch.gate.champion import Champion
+from batch.gate.gate import judge
+from batch.gate.report import Reason
+from batch.gate.split import older_and_newer
 from batch.retrain import retrain
-from batch.trainer import Trainer
 from batch.training_set import TrainingSet
 from features.archive.files import BACKFILL
 from features.plan import compile_plan
-from learners.release import load_release
+from learners.release import ModelFile, load_release
 from tidemill import Label, Project
 from tidemill.clock import FakeClock
 from tidemill.registry import Registry
-from tidemill.schema import schema_of
 from tidemill.tasks import REGRESSION
 
 MAY_1_MS, ROWS = 1_367_366_400_000, 20 * 144
@@ -52,19 +52,20 @@ def test_a_regression_is_published(project: Project, home: Path) -> None:
     result = retrain(project, home, lambda _: None, FakeClock(MAY_1_MS))
     assert ExitCode.PUBLISHED == result.exit_code
     registry = Registry(home, "p")
-    release = load_release(registry, "r0001", schema_of(project))
+    release = load_release(registry, "r0001", project)
     assert REGRESSION == release.task
     metrics = registry.manifest("r0001").metrics
     assert 0 < metrics["gate_candidate_squared_error"] < 300 < 50**2
     assert "gate_candidate_log_loss" not in metrics
 
 
-def test_a_worse_regression_is_refused(project: Project, home: Path) -> None:
-    """The candidate's squared error is compared with that of the champion."""
-    data = TrainingSet(home, compile_plan(project))
-    rows = extract(data).data
-    good = Trainer(project.trainer, schema_of(project), 1, task=project.task)
-    champion = Champion("r0001", good.train(rows.vectors, rows.labels), MAY_1_MS)
-    poor = Trainer(replace(project.trainer, rounds=1), good.schema, 1, task=project.task)
-    report = judge(project, rows, poor, champion)
+def test_a_worse_regression_is_refused(
+    project: Project, home: Path, trained: Callable[..., ModelFile]
+) -> None:
+    """The candidate's squared error is compared with the champion's; nothing is calibrated."""
+    rows = extract(TrainingSet(home, compile_plan(project))).data
+    older = older_and_newer(project, rows).older
+    champion = Champion("r0001", trained(project, older), MAY_1_MS)
+    report = judge(project, rows, trained(project, older, rounds=1), champion)
     assert [Reason.WORSE_SQUARED_ERROR] == [refusal.reason for refusal in report.refusals]
+    assert report.findings.calibration is None
