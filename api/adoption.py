@@ -129,7 +129,7 @@ class ModelLoader:
 
     def _release(self, name: str) -> Frozen:
         if name not in self._releases:
-            self._releases[name] = load_release(self._registry, name, self._schema)
+            self._releases[name] = load_release(self._registry, name, self._project)
             for old in list(self._releases)[:-_KEPT_RELEASES]:
                 del self._releases[old]
         return self._releases[name]
@@ -155,6 +155,13 @@ def _apply(learner: Learner, changes: Sequence[bytes]) -> None:
         learner.apply(change)
 
 
+def _comes_after(announced: Announcement, served: ServedModel) -> bool:
+    if announced.release == served.release:
+        return announced.snapshot > served.snapshot
+    # Releases take over in any order, an older one after a rollback.
+    return announced.time_ms > served.adopted_ms
+
+
 class Adoption:
     """Keeps the slot at the newest model that passes its checks; what fails changes nothing."""
 
@@ -173,7 +180,7 @@ class Adoption:
             self._pending.append(announcement)
 
     async def adopt_newest(self) -> bool:
-        """Serve the newest snapshot; without one, the newest release; False: the store is away."""
+        """Serve the newest snapshot; without one, the champion; False: the store is away."""
         try:
             await self._look_into_store()
         except StoreUnavailable as error:
@@ -207,7 +214,7 @@ class Adoption:
         """Only while the prior is served: a later release comes through the learner, caught up."""
         if not self._slot.current.is_prior:
             return
-        name = await asyncio.to_thread(self._source.registry.newest, self._loader.schema)
+        name = await asyncio.to_thread(self._source.registry.champion, self._loader.schema)
         if name is None:
             return
         try:
@@ -235,10 +242,8 @@ class Adoption:
         for announcement in waiting:
             if self._loader.other_schema(announcement.release):
                 continue
-            if (announcement.release, announcement.snapshot) > (served.release, served.snapshot):
-                self._pending.append(
-                    announcement
-                )  # Not adopted yet, or refused: the next has them.
+            if _comes_after(announcement, served):
+                self._pending.append(announcement)  # not adopted yet, or refused: the next has them
                 continue
             for produced_ms in announcement.labels_produced_ms:
                 seconds = max(0, served.adopted_ms - produced_ms) / 1000

@@ -1,8 +1,9 @@
 """Cut over to another declaration while serving: load, build and warm up beside, then one exchange.
 
-A release made for other features than those served is the signal. The project file is loaded again;
-when it declares the release's schema, and the features in the store are as fresh as those served,
-what serves is exchanged. Whatever is wrong with any of it, the old declaration goes on serving.
+A champion made for other features than those served is the signal. The project file is loaded
+again; when it declares the release's schema, and the features in the store are as fresh as those
+served, what serves is exchanged. Whatever is wrong with any of it, the old declaration goes on
+serving.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class _Prepared:
-    """A declaration that fits the newest release, and how fresh its features must be."""
+    """A declaration that fits the champion, and how fresh its features must be."""
 
     serving: Serving
     wanted: dict[int, int]
 
 
 class CutOver:
-    """Looks whether the newest release asks for another declaration; exchanges it when ready."""
+    """Looks whether the champion asks for another declaration; exchanges it when ready."""
 
     def __init__(self, ports: Ports, exchange: Exchange, clock: Clock) -> None:
         self._ports, self._exchange, self._clock = ports, exchange, clock
@@ -58,7 +59,7 @@ class CutOver:
         """One look; what cannot be seen now is looked for again."""
         try:
             await self._note_serving()
-            release = await asyncio.to_thread(self._ports.registry.newest)
+            release = await asyncio.to_thread(self._ports.registry.champion)
             if release is not None:
                 await self._look_at(release)
         except (TidemillError, OSError) as error:  # the next look sees more
@@ -67,7 +68,7 @@ class CutOver:
     async def _look_at(self, release: str) -> None:
         manifest = await asyncio.to_thread(self._ports.registry.manifest, release)
         if manifest.schema == self._exchange.current().schema:
-            return await self._settle("the newest release is of the schema served")
+            return await self._settle("the champion is of the schema served")
         if self._prepared is None or self._prepared.serving.schema != manifest.schema:
             self._prepared = await self._prepare(release, manifest.schema)
         if self._prepared is not None and await self._fresh(self._prepared):

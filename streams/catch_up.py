@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from learners.prior import PRIOR
 from streams.learning import Learned, Learning, Placed
+from tidemill.gate import Gate
+from tidemill.roles import RoleChange, is_order
 from tidemill.tasks import Task
-from tidemill.wire import Example
+from tidemill.wire import Alert, Example
 
 STANDARD_ERRORS = 2.0
 
@@ -23,13 +25,21 @@ class CatchUp:
     request: a candidate that is worse even so will be worse in service.
     """
 
-    def __init__(self, learning: Learning, task: Task, began_ms: int) -> None:
-        self.learning, self.began_ms = learning, began_ms
+    def __init__(self, learning: Learning, task: Task, began_ms: int, change: RoleChange) -> None:
+        """`change` is the change of roles that wants it."""
+        self.learning, self.began_ms, self.change = learning, began_ms, change
+        self.alert: Alert | None = None
+        """The alert that it is slow, where it may not be given up."""
         self._logistic = task.kind == "binary"
         self.compared = 0
         """How many examples both have predicted."""
         self._sums = np.zeros(2)  # of its losses and of those of what was answered
         self._products = np.zeros((2, 2))
+
+    @property
+    def ordered(self) -> bool:
+        """True when an operator wants it: then it is not given up."""
+        return is_order(self.change)
 
     def learn(self, placed: list[Placed], schema: str) -> Learned:
         """Learn what it has not had, and compare."""
@@ -42,6 +52,27 @@ class CatchUp:
         """Its mean loss and that of what was answered, over the examples compared."""
         own, answered = (self._sums / max(self.compared, 1)).tolist()
         return own, answered
+
+    def too_slow(self, offset: int, now_ms: int, limit_ms: int) -> str:
+        """Why it is, when it has not come to the champion's offset in time; else nothing."""
+        taken = now_ms - self.began_ms
+        if taken <= limit_ms:
+            return ""
+        return (
+            f"found {offset - self.learning.offset} examples to learn after {taken / 1000:.0f} s; "
+            f"allowed: none after {limit_ms / 1000:.0f} s"
+        )
+
+    def too_bad(self, gate: Gate) -> str:
+        """Why it is, when its loss is above what the gate tolerates; else nothing."""
+        if self.compared < gate.min_rows or not self.is_worse(gate.tolerance):
+            return ""
+        own, answered = self.losses
+        return (
+            f"found a mean loss of {own:.6f} over {self.compared} examples; allowed: at most "
+            f"{answered * (1 + gate.tolerance):.6f} (that of what was answered, and the gate's "
+            "tolerance) but for chance"
+        )
 
     def is_worse(self, tolerance: float) -> bool:
         """True when its loss is above what was answered and the (relative) tolerance, by more than

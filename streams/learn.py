@@ -11,27 +11,28 @@ import structlog
 
 from learners.families import restore, warm_start
 from learners.guard import Guard, Trip
-from learners.learner import Frozen, Learner
+from learners.learner import Learner
 from learners.progress import Progress, ProgressSettings
-from learners.release import load_release
 from learners.snapshot import Snapshot, digest
 from streams.alerts import Alerts
 from streams.catch_up import CatchUp
 from streams.context import Context
 from streams.fencing import Ownership
-from streams.learning import Learning, Place, Placed
+from streams.learning import Learning, Placed
 from streams.quarantine import HALT, Halt, Order, put_aside
+from streams.releases import Releases
 from streams.snapshots import Snapshots, restored
 from streams.step import Records, Reopen
 from tidemill.bus import Message
 from tidemill.errors import ArtifactError, TidemillError
 from tidemill.registry import Registry
+from tidemill.roles import RoleChange
 from tidemill.topics import EXAMPLES, MODELS
 from tidemill.wire import Alert, Announcement, Example, decode
 
 LOOK_MS = 5_000  # a release whose announcement went to another worker is found this much later
 ORDER_LOOK_MS = 500
-_SEQUENCE = "sequence:"
+_NUMBER = "number:"  # in the side hash: the last snapshot of a release that answers no more
 _log = structlog.get_logger()
 
 
@@ -63,8 +64,9 @@ class Learn:
         self._measurements, self._clock, self._alerts = (
             context.measurements, context.clock, alerts
         )  # fmt: skip
-        self._registry, self._settings, self._watch = registry, settings, watch
+        self._settings, self._watch = settings, watch
         self._project, self._schema = project, context.plan.schema
+        self._releases = Releases(registry, project, self._schema.hash, context.clock)
         self.progress = Progress(
             project.task, ProgressSettings(project.label.wait_ms, project.slices)
         )
@@ -78,10 +80,10 @@ class Learn:
         self._halt: Halt | None = None
         self._alert: Alert | None = None
         self._news = False
-        self._refused: set[str] = set()
+        self._numbers: dict[str, int] = {}
         self._produced_ms: list[int] = []
         self._unsaved = False
-        self._to_announce: Announcement | None = None
+        self._to_announce: dict[str, Announcement] = {}  # the newest of each kind
         self._saved_ms = self._looked_ms = self._asked_ms = 0
 
     @property
@@ -106,21 +108,22 @@ class Learn:
         return weights() if callable(weights) else {}
 
     def wake(self) -> None:
-        """A release was announced: look at the registry at the next opportunity."""
+        """A release got another role: look at the registry at the next opportunity."""
         self._news = True
 
     async def open(self, partition: int, claim: bool) -> Mapping[str, int]:
-        """Restore the newest snapshot; when there is a newer release, start it catching up."""
+        """Restore the newest snapshot; when another release is wanted, start it catching up."""
         if claim or self._owned is None:
             self._owned = Ownership(self._store, self._names, self.name, partition)
         await self._owned.open(claim)
         self._forget()
         self._news, self._is_open = False, True
-        self._halt = Halt.found_in(await self._store.side(self._owned.side))
+        side = await self._store.side(self._owned.side)
+        self._halt, self._numbers = Halt.found_in(side), _numbers_in(side)
         await self._restore_champion()
-        newest = await self._newest()
-        if newest is not None and newest not in self._known():
-            await self._begin(newest)
+        wanted = await self._wanted()
+        if wanted is not None and wanted.release != self.version[0]:
+            await self._begin(wanted)
         self._measurements.gauge("tidemill_learning_paused", float(self._halt is not None))
         return {EXAMPLES: min(self._places(), default=0)}
 
@@ -146,7 +149,9 @@ class Learn:
         now = self._clock.now_ms()
         if self._is_open and (self._news or now - self._looked_ms >= LOOK_MS):
             self._news = False
-            if await self._newest() not in (None, *self._known()):
+            wanted = await self._wanted()
+            aim = self._candidate.learning.release if self._candidate else self.version[0]
+            if wanted is not None and wanted.release != aim:
                 raise Reopen(self.name, 0)
         if self._halt is not None and now - self._asked_ms >= ORDER_LOOK_MS:
             await self._obey(self._halt)
@@ -209,11 +214,11 @@ class Learn:
             self._champion.checkpoint = await asyncio.to_thread(self._restored, [good])
         else:
             self._champion.keep()
-        self._to_announce = self._announcement(newest)
+        self._to_announce["snapshot"] = self._announcement(newest)
 
     def _restored(self, chain: list[Snapshot]) -> Learning:
         saved = chain[-1]
-        release = self._load(saved.release)
+        release = self._releases.load(saved.release)
 
         def learner_of(whole: Snapshot) -> Learner:
             return restore(self._project.learner, release, self._schema, whole.state)
@@ -227,70 +232,50 @@ class Learn:
             ) from error
         return Learning.restored(saved, learner, self._new_guard)
 
-    async def _newest(self) -> str | None:
-        """The newest release of this schema; others are other learners' business."""
+    async def _wanted(self) -> RoleChange | None:
+        """The champion of this schema by the journal; others are other learners' business."""
         self._looked_ms = self._clock.now_ms()
-        return await asyncio.to_thread(self._registry.newest, self._schema.hash)
+        return await asyncio.to_thread(self._releases.wanted)
 
-    def _known(self) -> tuple[str, ...]:
-        """The releases that need no new start: learned on, catching up, or refused."""
-        candidate = [self._candidate.learning.release] if self._candidate else []
-        return (self.version[0], *candidate, *self._refused)
-
-    async def _begin(self, name: str) -> None:
-        """A learner for a new release, at the offset its training data reached."""
+    async def _begin(self, change: RoleChange) -> None:
+        """A learner for another release, at the offset its training data reached."""
+        name = change.release
         try:
-            release = await asyncio.to_thread(self._load, name)
+            release = await asyncio.to_thread(self._releases.load, name)
             learner = await asyncio.to_thread(
                 warm_start, self._project.learner, release, self._schema
             )
-            place = await asyncio.to_thread(self._trained_to, name)
+            place = await asyncio.to_thread(self._releases.trained_to, name)
         except TidemillError as error:
-            self._refused.add(name)
-            _log.error("release refused", release=name, error=str(error))
-            return
-        learning = Learning(name, learner, place)
+            return self._releases.refuse(change, str(error))
+        # A release that answered before goes on counting: no two snapshots have one name.
+        learning = Learning(name, learner, place, number=self._numbers.get(name, 0))
         if self._champion is None:
             self._champion, self._unsaved = learning.guarded(self._new_guard()), True
             return
         learning.place.skipped = list(self._champion.place.skipped)
-        self._candidate = CatchUp(learning, self._project.task, self._clock.now_ms())
-
-    def _trained_to(self, release: str) -> Place:
-        reached = self._registry.manifest(release).offsets
-        sequences = {
-            int(name.removeprefix(_SEQUENCE)): value
-            for name, value in reached.items()
-            if name.startswith(_SEQUENCE)
-        }
-        return Place(reached.get(f"{EXAMPLES}:0", 0), sequences)
+        self._candidate = CatchUp(learning, self._project.task, self._clock.now_ms(), change)
 
     async def _settle_candidate(self) -> None:
         """Swap when the candidate has learned everything the champion has, or give it up."""
         candidate, champion = self._candidate, self._champion
         if candidate is None or champion is None:
             return
-        if candidate.learning.offset < champion.offset:
-            taken = self._clock.now_ms() - candidate.began_ms
-            if taken > self._settings.catch_up_ms:
-                behind = champion.offset - candidate.learning.offset
-                self._give_up(
-                    candidate,
-                    f"found {behind} examples to learn after {taken / 1000:.0f} s; allowed: none "
-                    f"after {self._settings.catch_up_ms / 1000:.0f} s",
-                )
+        behind = candidate.learning.offset < champion.offset
+        if behind:
+            now, limit_ms = self._clock.now_ms(), self._settings.catch_up_ms
+            why = candidate.too_slow(champion.offset, now, limit_ms)
+        else:
+            why = candidate.too_bad(self._project.gate)
+        if why and not candidate.ordered:
+            await self._give_up(candidate, why)
+            if behind:
                 raise Reopen(self.name, 0)
-            return
-        gate = self._project.gate
-        if candidate.compared >= gate.min_rows and candidate.is_worse(gate.tolerance):
-            own, answered = candidate.losses
-            return self._give_up(
-                candidate,
-                f"found a mean loss of {own:.6f} over {candidate.compared} examples; allowed: at "
-                f"most {answered * (1 + gate.tolerance):.6f} (that of what was answered, and the "
-                "gate's tolerance) but for chance",
-            )
-        await self._take_over(candidate, champion)
+        elif not behind:
+            await self._take_over(candidate, champion)
+        elif why and candidate.alert is None:
+            name = candidate.learning.release
+            candidate.alert = self._alerts.began("release_slow", name, f"catching up: {why}")
 
     async def _take_over(self, candidate: CatchUp, champion: Learning) -> None:
         learning = candidate.learning
@@ -299,17 +284,22 @@ class Learn:
         self._candidate = None
         self.progress.drop_candidate()
         self._snapshots.begin()
-        await self._publish()
+        numbers = {f"{_NUMBER}{champion.release}": str(champion.number).encode()}
+        await self._publish(side_set=numbers)
+        if candidate.alert is not None:
+            self._alerts.ended(candidate.alert, "it has taken over")
 
-    def _give_up(self, candidate: CatchUp, why: str) -> None:
-        """Keep the champion; the release is not tried again by this worker."""
+    async def _give_up(self, candidate: CatchUp, why: str) -> None:
+        """Keep the champion; neither a restart nor the next retrain takes the release for it."""
         release = candidate.learning.release
-        self._refused.add(release)
         self._candidate = None
         self.progress.drop_candidate()
         self._alerts.began("release_given_up", release, f"catching up: {why}")
         self._measurements.count("tidemill_releases_given_up_total")
         _log.error("release given up", release=release, why=why)
+        self._to_announce["release"] = await asyncio.to_thread(
+            self._releases.give_up, candidate.change, why
+        )
 
     async def _pause(self, champion: Learning, trip: Trip) -> None:
         """Take the window back, say so, and go on by putting aside what comes."""
@@ -367,14 +357,14 @@ class Learn:
         )  # fmt: skip
         self._saved_ms, self._unsaved = now, False
         self._measurements.count("tidemill_snapshots_total")
-        self._to_announce = self._announcement(snapshot)
+        self._to_announce["snapshot"] = self._announcement(snapshot)
         await self._announce()
 
     async def _announce(self) -> None:
-        if self._to_announce is not None:
-            key = self._to_announce.learner.encode()
-            await self._producer.send_many(MODELS, [(key, self._to_announce.encode())], 0)
-            self._to_announce = None
+        records = [(a.learner.encode(), a.encode()) for a in self._to_announce.values()]
+        if records:
+            await self._producer.send_many(MODELS, records, 0)
+            self._to_announce.clear()
 
     def _announcement(self, stored: bytes) -> Announcement:
         learning = self._champion
@@ -385,11 +375,13 @@ class Learn:
             digest(stored), self._clock.now_ms(), learning.place.examples, produced,
         )  # fmt: skip
 
-    def _load(self, name: str) -> Frozen:
-        return load_release(self._registry, name, self._schema)
-
     def _new_guard(self) -> Guard:
         return Guard(self._project.breaker, self._project.task)
+
+
+def _numbers_in(side: Mapping[str, bytes]) -> dict[str, int]:
+    numbers = {name: int(value) for name, value in side.items() if name.startswith(_NUMBER)}
+    return {name.removeprefix(_NUMBER): number for name, number in numbers.items()}
 
 
 def _example(message: Message) -> Example:

@@ -8,6 +8,8 @@ import pytest
 from learners.tree_head import TreeHead as Head
 from learners.trees import FrozenTrees
 from tidemill.learner_kinds import TreeHead
+from tidemill.registry import SIGNATURE
+from tidemill.roles import RoleChange
 from tidemill.wire import Announcement
 
 SCORE = "/v1/score"
@@ -224,3 +226,56 @@ async def test_a_swap_under_load_fails_no_request(served, call, request_body, un
     assert len(scores) > 5
     assert {1} == {len(found) for found in scores.values()}
     assert len(replies) == len(served.producer.predictions())
+
+
+async def test_an_older_release_is_served_after_a_rollback(served):
+    """The learner has caught up on it and publishes its snapshots again."""
+    for release, number in (("r0001", 5), ("r0002", 1), ("r0001", 6)):
+        if release not in served.registry.names():
+            served.release(release)
+        served.write_snapshot(number, release)
+        await served.service.adoption.adopt_newest()
+        assert (release, number) == version(served)
+
+
+async def test_labels_of_the_release_before_are_not_waited_for_for_ever(served):
+    """What was announced before a rollback and never adopted counts once the older one serves."""
+    served.release("r0002")
+    adoption = served.service.adoption
+    late = served.write_snapshot(9, "r0002")
+    adoption.note(msgspec.structs.replace(late, labels_produced_ms=[late.time_ms]))
+    served.clock.advance(1_000)
+    served.write_snapshot(6)
+    await adoption.adopt_newest()
+    assert 1 == served.service.measurements.label_to_weights.count()
+    newer = served.write_snapshot(7)
+    served.snapshot = None
+    newer = msgspec.structs.replace(newer, release="r0002", time_ms=served.clock.now_ms() + 1)
+    adoption.note(msgspec.structs.replace(newer, labels_produced_ms=[newer.time_ms]))
+    await adoption.adopt_newest()
+    assert 1 == served.service.measurements.label_to_weights.count()
+
+
+@pytest.mark.parametrize("action", ["retired", "given_up", "challenger"])
+async def test_a_release_that_is_out_is_not_served_first(world, action):
+    """An api that starts without a snapshot serves the champion."""
+    for name in ("r0001", "r0002"):
+        world.release(name)
+    change = RoleChange("r0002", action, world.plan.schema.hash, 1)
+    world.registry.enter(lambda standings: change)
+    await world.service.adoption.adopt_newest()
+    assert ("r0001", 0) == version(world)
+
+
+@pytest.mark.parametrize("signature", [None, b"x" * 64])
+async def test_a_release_that_nobody_signed_is_refused(world, signature):
+    """Neither at the start nor by a snapshot of it; what served goes on."""
+    world.release()
+    world.write_snapshot(1)
+    await world.service.adoption.adopt_newest()
+    world.release("r0002")
+    file = world.registry.folder / "r0002" / SIGNATURE
+    file.unlink() if signature is None else file.write_bytes(signature)
+    world.write_snapshot(1, "r0002")
+    await world.service.adoption.adopt_newest()
+    assert (("r0001", 1), 1) == (version(world), world.service.measurements.swaps_refused)

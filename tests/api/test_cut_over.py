@@ -12,6 +12,7 @@ from features.plan import compile_plan
 from tidemill import RequestFeature, Window
 from tidemill.errors import DeclarationError
 from tidemill.registry import Manifest
+from tidemill.roles import RoleChange
 from tidemill.topics import ALERTS
 from tidemill.wire import Alert, decode
 
@@ -63,6 +64,20 @@ async def test_the_new_schema_serves_with_its_release(served, larger_text):
     )  # fmt: skip
     assert LARGER.schema.hash == served.served[-1]
     assert [] == alerts(served)
+
+
+async def test_promoting_a_release_of_the_old_schema_goes_back(served, larger_text):
+    """With the file restored, the champion is what the old declaration serves."""
+    old = served.plan.schema.hash
+    served.declared = larger_project
+    publish(served, larger_text)
+    await served.service.cut_over.look()
+    change = RoleChange("r0001", "promoted", old, 1, "ann")
+    served.registry.enter(lambda standings: change)
+    served.declared, served.stamp = make_project, 1
+    await served.service.cut_over.look()
+    service = served.service
+    assert (old, "r0001") == (service.serving.schema, service.slot.current.release)
 
 
 async def test_no_request_fails_and_each_answer_has_one_schema(served, call, larger_text):

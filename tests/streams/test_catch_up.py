@@ -9,10 +9,12 @@ from learners.learner import Scores, Vectors
 from learners.prior import PRIOR
 from streams.catch_up import CatchUp
 from streams.learning import Learning, Place
+from tidemill.roles import RoleChange
 from tidemill.tasks import BINARY, REGRESSION, Task
 from tidemill.wire import Example
 
 ROWS = 2_000
+PUBLISHED = RoleChange("r0002", "published", "s", 0)
 
 
 class Oracle:
@@ -35,7 +37,7 @@ def caught_up(
         made = make_prediction("k", NOW)
         made = msgspec.structs.replace(made, score=score, release=release)
         placed.append((row, Example(made, label, NOW, NOW, 0, row + 1)))
-    candidate = CatchUp(Learning("r0002", Oracle(own), Place(0, {})), task, 0)
+    candidate = CatchUp(Learning("r0002", Oracle(own), Place(0, {})), task, 0, PUBLISHED)
     candidate.learn(placed, placed[0][1].prediction.schema)
     return candidate
 

@@ -60,7 +60,7 @@ def add(world: World, sequence: int) -> None:
 
 def clean(world: World) -> Learner:
     """A net that learned every example without any step."""
-    net = warm_start(NET, load_release(world.registry, "r0002", SCHEMA), SCHEMA)
+    net = warm_start(NET, load_release(world.registry, "r0002", PLAN.project), SCHEMA)
     examples = world.examples()
     matrix = vectors([example.prediction for example in examples])
     net.learn_many(matrix, np.array([example.label for example in examples]))
@@ -96,7 +96,7 @@ async def test_changes_follow_a_whole_snapshot(tmp_path: Path) -> None:
     chain = [Snapshot.decode(record) for record in records]
     assert [True] + [False] * (len(chain) - 1) == [each.whole for each in chain]
     assert max(len(record) for record in records[1:]) < len(records[0]) / 2
-    release = load_release(world.registry, "r0002", SCHEMA)
+    release = load_release(world.registry, "r0002", PLAN.project)
     net = restore(NET, release, SCHEMA, chain[0].state)
     for change in chain[1:]:
         net.apply(change.state)
@@ -109,7 +109,7 @@ async def test_a_restart_goes_on_from_a_whole_snapshot_and_its_changes(tmp_path:
     await learn(world, 9)
     assert newest(world).base < newest(world).number
     await learn(world, 3)
-    release = load_release(world.registry, "r0002", SCHEMA)
+    release = load_release(world.registry, "r0002", PLAN.project)
     records = await read_missing(world.store, world.names, "net", ("", 0))
     net = restore(NET, release, SCHEMA, Snapshot.decode(records[0]).state)
     for record in records[1:]:

@@ -1,0 +1,1 @@
+"""What becomes of a release: orders, comparison, lineage, and its record in MLflow."""
