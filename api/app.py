@@ -109,6 +109,17 @@ def _add_reports(app: FastAPI, service: ScoringService) -> None:
         problem = Problem("unknown_quality", "worker", "nothing yet", "a worker that has begun")
         return _json(msgspec.json.encode(ErrorBody(problem)), 404)
 
+    @app.get(
+        "/v1/jobs",
+        summary="The scheduler's jobs of this project: waiting, running, ended",
+        description="`seen_ms` is when the scheduler told of them, null where none ever did.",
+        responses={
+            200: {"content": {_JSON: {"schema": {"$ref": "#/components/schemas/JobsReport"}}}}
+        },
+    )
+    async def jobs() -> Response:
+        return _json(await service.jobs())
+
 
 def _add_inspection(app: FastAPI, service: ScoringService) -> None:
     @app.get(

@@ -11,6 +11,7 @@ from api.errors import ErrorBody
 from api.labels import LabelsAccepted
 from tidemill.declaration import Project
 from tidemill.fields import Field
+from tidemill.jobs import JobsReport
 from tidemill.quality import Quality
 from tidemill.wire import LabelEvent
 
@@ -56,11 +57,11 @@ def label_example(project: Project) -> Json:
 
 def add_raw_routes(document: Json, project: Project) -> Json:
     """Add the scoring and label routes to the document FastAPI generates from its own routes."""
-    records = (Answer, BatchAnswer, ErrorBody, LabelsAccepted, LabelEvent, Quality)
+    records = (Answer, BatchAnswer, ErrorBody, LabelsAccepted, LabelEvent, Quality, JobsReport)
     references, components = msgspec.json.schema_components(
         records, ref_template="#/components/schemas/{name}"
     )
-    answer, batch, error, accepted, label, _ = references
+    answer, batch, error, accepted, label, *_ = references
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     schemas.update(components, Request=request_schema(project))
     one = {"$ref": "#/components/schemas/Request"}

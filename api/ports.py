@@ -45,13 +45,18 @@ class ProjectFile:
     stamp: Callable[[], object]
 
 
+async def no_jobs() -> bytes | None:
+    """No scheduler has told of any job."""
+    return None
+
+
 @dataclass(frozen=True, slots=True)
 class Ports:
     """The real clients behind small calls; they raise StoreUnavailable and BusUnavailable.
 
     `announcements` begins a new reading of the `models` topic from now on and never ends by itself;
     `check_store` and `check_broker` return when the other side answers; `of_plan` gives what is
-    read for one declaration.
+    read for one declaration; `read_jobs` gives what a scheduler last told of the project's jobs.
     """
 
     producer: Producer
@@ -61,3 +66,4 @@ class Ports:
     check_broker: Callable[[], Awaitable[None]]
     of_plan: Callable[[FeaturePlan], PlanPorts]
     project_file: ProjectFile
+    read_jobs: Callable[[], Awaitable[bytes | None]] = no_jobs

@@ -27,6 +27,7 @@ from api.status import (
     encode_status,
     features_status,
     model_status,
+    scheduled_jobs,
     worker_quality,
     worker_status,
 )
@@ -176,6 +177,10 @@ class ScoringService:
         """The running quality as JSON, None before there is any; raises StoreUnavailable."""
         found = await worker_quality(self.serving.ports)
         return None if found is None else self._encode(found)
+
+    async def jobs(self) -> bytes:
+        """The scheduler's jobs as JSON, none where none runs; raises StoreUnavailable."""
+        return self._encode(await scheduled_jobs(self.ports))
 
     async def look(self, entity: str, id_text: str, at: str | None) -> bytes:
         """One entity's features as JSON; raises InputError or StoreUnavailable."""

@@ -10,9 +10,10 @@ import structlog
 
 from api.measurements import Measurements
 from api.model import ServedModel
-from api.ports import PlanPorts
+from api.ports import PlanPorts, Ports
 from features.plan import FeaturePlan
 from tidemill.errors import StoreUnavailable, TidemillError
+from tidemill.jobs import JobsReport
 
 WORKER_DEADLINE_SECONDS = 1.0
 SCORING_ROUTES = ("score", "score_batch")
@@ -43,6 +44,23 @@ async def worker_quality(ports: PlanPorts) -> dict[str, Any] | None:
         raise StoreUnavailable(f"no answer within {WORKER_DEADLINE_SECONDS:g} s") from None
     found: dict[str, Any] | None = worker.get("quality")
     return found
+
+
+async def scheduled_jobs(ports: Ports) -> JobsReport:
+    """What a scheduler told last; nothing where none ever did, or one of another version.
+
+    Raises StoreUnavailable.
+    """
+    try:
+        async with asyncio.timeout(WORKER_DEADLINE_SECONDS):
+            found = await ports.read_jobs()
+    except TimeoutError:
+        raise StoreUnavailable(f"no answer within {WORKER_DEADLINE_SECONDS:g} s") from None
+    try:
+        return JobsReport() if found is None else msgspec.json.decode(found, type=JobsReport)
+    except msgspec.DecodeError as error:
+        _LOG.warning("jobs_not_read", error=str(error))
+        return JobsReport()
 
 
 def features_status(plan: FeaturePlan, waiting: str) -> dict[str, Any]:

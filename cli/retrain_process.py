@@ -1,4 +1,4 @@
-"""Starts `tidemill retrain` beside the worker, one at a time, and logs how it ended."""
+"""The retrain that drift starts: by the scheduler if one runs, else beside the worker."""
 
 from __future__ import annotations
 
@@ -6,31 +6,36 @@ import os
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import structlog
 
 from tidemill.clock import Clock
+from tidemill.errors import ServiceError
 
-STOP_SECONDS = 10.0
+STOP_SECONDS, QUEUE_SECONDS = 10.0, 0.5
 _log = structlog.get_logger()
 
 
 class RetrainProcess:
-    """The retrain that drift starts: a child process with this command line and environment.
+    """A child process with this command line and environment, one at a time, its end logged.
 
     `stamp` is a file that remembers when one was started, so that a cool-down outlives the worker.
-    `done` is told the exit code, from another thread.
+    `enqueue` is asked first: True says that a scheduler sees to it. `done` is told the exit code of
+    a child, from another thread.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  what to run, and who hears of it
         self,
         command: Sequence[str],
         environment: Mapping[str, str],
         stamp: Path,
         clock: Clock,
         done: Callable[[int], None] = lambda code: None,
+        enqueue: Callable[[str], bool] = lambda reason: False,
     ) -> None:
+        self._enqueue = enqueue
         self._command, self._environment = tuple(command), dict(environment)
         self._stamp, self._clock, self._done = stamp, clock, done
         self._child: subprocess.Popen[bytes] | None = None
@@ -46,6 +51,9 @@ class RetrainProcess:
         """Start one and return; False while one runs or when it cannot be started."""
         if self._child is not None and self._child.poll() is None:
             return False
+        if self._enqueue(reason):
+            self._remember()
+            return True
         try:
             # A session of its own: Ctrl-C at the worker must not cut a publication in half.
             self._child = subprocess.Popen(
@@ -84,3 +92,32 @@ class RetrainProcess:
         written = self._stamp.with_name(f"{self._stamp.name}.{os.getpid()}")
         written.write_text(str(self._clock.now_ms()))
         written.replace(self._stamp)
+
+
+def queue_for(project: str, home: Path, clock: Clock) -> Callable[[str], bool]:
+    """What puts a retrain into the queue of the home's scheduler.
+
+    It answers False where no scheduler runs, where it does not know the project, or where the
+    queue cannot be written; True also where such a retrain waits already.
+    """
+
+    def enqueue(reason: str) -> bool:
+        from batch.schedule.queue import JobQueue, scheduler_runs
+
+        if not scheduler_runs(home):
+            return False
+        try:
+            # The worker's loop waits for this call.
+            with closing(JobQueue(home, QUEUE_SECONDS)) as queue:
+                request = queue.projects().get(project)
+                if request is None:
+                    _log.warning("the scheduler knows no such project", project=project)
+                    return False
+                job = queue.add_if_none_waits(request, "drift", clock.now_ms())
+        except ServiceError as error:
+            _log.error("retrain not queued", error=str(error))
+            return False
+        _log.info("retrain queued", reason=reason, job=job.id if job else "one waits already")
+        return True
+
+    return enqueue

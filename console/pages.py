@@ -1,6 +1,7 @@
 """The console's files as one ASGI app: types, cache headers and a Content-Security-Policy.
 
-Mounted at ``/console/`` beside the api; the page fetches ``../v1/status`` once a second.
+Mounted at ``/console/`` beside the api; the page fetches ``../v1/status`` once a second and
+``../v1/jobs`` (``tidemill.jobs.JobsReport``) every two.
 
 The answer of ``GET /v1/status`` (times are milliseconds since the epoch; ``*_ms`` values inside
 ``latency_ms`` and ``label_to_weights_ms`` are durations)::

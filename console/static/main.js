@@ -5,12 +5,15 @@ import { Chart } from "./chart.js";
 import { CURVES } from "./curves.js";
 import { clock } from "./format.js";
 import { pill, showHeadline } from "./headline.js";
+import { loseJobs, showJobs } from "./jobs.js";
 import { poll } from "./poll.js";
 import { redrawQuality, showQuality } from "./quality.js";
 import { onSchemeChange } from "./theme.js";
 import { Track } from "./track.js";
 
 const STATUS = "../v1/status";
+const JOBS = "../v1/jobs";
+const JOBS_MS = 2_000;
 
 const by = (id) => document.getElementById(id);
 
@@ -92,3 +95,7 @@ onSchemeChange(() => {
 });
 setInterval(countDown, 1000);
 poll(STATUS, { onStatus: connected, onFailure: lost });
+poll(JOBS, {
+  onStatus: (jobs) => state.paused || showJobs(jobs, state.status?.now_ms ?? jobs.seen_ms ?? Date.now()),
+  onFailure: loseJobs,
+}, JOBS_MS);

@@ -1,16 +1,16 @@
-/** Fetch the status once a second, and less and less often while it fails. */
+/** Fetch an answer once a second, and less and less often while it fails. */
 
 const EVERY_MS = 1000;
 const LONGEST_MS = 30000;
 const TIMEOUT_MS = 5000;
 
-/** The wait before try number `failures` + 1: doubles from one second, stops at thirty. */
-export function waitAfter(failures) {
-  return Math.min(LONGEST_MS, EVERY_MS * 2 ** Math.max(0, failures - 1));
+/** The wait before try number `failures` + 1: doubles from `everyMs`, stops at thirty seconds. */
+export function waitAfter(failures, everyMs = EVERY_MS) {
+  return Math.min(LONGEST_MS, everyMs * 2 ** Math.max(0, failures - 1));
 }
 
 /** Poll `url` until the page goes away; `onStatus(status)` on success, `onFailure(error, waitMs)` else. */
-export function poll(url, { onStatus, onFailure }) {
+export function poll(url, { onStatus, onFailure }, everyMs = EVERY_MS) {
   let failures = 0;
   let timer = null;
   let busy = false;
@@ -26,10 +26,10 @@ export function poll(url, { onStatus, onFailure }) {
       failures = 0;
     } catch (error) {
       failures += 1;
-      onFailure(error, waitAfter(failures));
+      onFailure(error, waitAfter(failures, everyMs));
     } finally {
       busy = false;
-      timer = setTimeout(turn, waitAfter(failures));
+      timer = setTimeout(turn, waitAfter(failures, everyMs));
     }
     // Outside the try: a fault in drawing must reach the console, not look like a lost connection.
     if (status !== null) onStatus(status);

@@ -75,3 +75,17 @@ def test_a_damaged_stamp_is_none(tmp_path: Path, text: str) -> None:
     (tmp_path / "stamp").write_text(text)
     process = RetrainProcess(("true",), {}, tmp_path / "stamp", FakeClock(NOW))
     assert process.last_started_ms() is None
+
+
+def test_a_scheduler_is_asked_first(tmp_path: Path) -> None:
+    """What it takes starts no child, and counts for the cool-down; what it does not, starts one."""
+    ended, asked = Ended(), []
+    for answer in (True, False):
+        process = RetrainProcess(
+            (sys.executable, "-c", "raise SystemExit(5)"), dict(os.environ), tmp_path / "stamp",
+            FakeClock(NOW), ended.note, lambda why, answer=answer: asked.append(why) or answer,
+        )  # fmt: skip
+        assert process.start("loss moved")
+        assert NOW == process.last_started_ms()
+    assert [5] == ended.wait()
+    assert ["loss moved"] * 2 == asked

@@ -24,6 +24,7 @@ from starlette.routing import Mount, Route
 
 from console import pages
 from console.pages import CONTENT_SECURITY_POLICY, STATIC, console_app
+from tidemill.jobs import JobsReport
 from tidemill.quality import Quality
 
 FIXTURE = json.loads((Path(__file__).parent / "status.json").read_text())
@@ -46,16 +47,23 @@ OWN_SCRIPTS = sorted(STATIC.glob("*.js"))
 OWN_TEXT = sorted(p for p in STATIC.iterdir() if p.is_file())
 EVERY_FILE = sorted(p for p in STATIC.rglob("*") if p.is_file())
 
+JOBS = json.loads((Path(__file__).parent / "jobs.json").read_text())
+NO_JOBS = msgspec.to_builtins(JobsReport())
+
 Answer = Callable[[], Response]
 
 
-def mounted(answer: Answer) -> Starlette:
-    """The console beside a status route, as the api serves them."""
+def mounted(answer: Answer, jobs: Any = NO_JOBS) -> Starlette:
+    """The console beside its two routes, as the api serves them."""
 
     def status(request: Request) -> Response:
         return answer()
 
-    return Starlette(routes=[Route("/v1/status", status), Mount("/console", console_app())])
+    def scheduled(request: Request) -> Response:
+        return JSONResponse(jobs)
+
+    routes = [Route("/v1/status", status), Route("/v1/jobs", scheduled)]
+    return Starlette(routes=[*routes, Mount("/console", console_app())])
 
 
 @pytest.fixture
@@ -235,10 +243,10 @@ def test_the_fixtures_quality_is_the_documents() -> None:
 
 
 @contextmanager
-def serving(answer: Answer) -> Iterator[str]:
+def serving(answer: Answer, jobs: Any = NO_JOBS) -> Iterator[str]:
     """Serve the console on a free loopback port for the length of the block."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        config = uvicorn.Config(mounted(answer), log_level="error", ws="none", lifespan="off")
+        config = uvicorn.Config(mounted(answer, jobs), log_level="error", ws="none", lifespan="off")
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
@@ -329,6 +337,41 @@ def test_page_shows_the_quality(tmp_path: Path) -> None:
     assert dom.count('class="weight"') == len(quality["experts"])
     assert quality["drift"][0]["message"] in dom
     assert dom.count('data-state="began"') == 2
+
+
+def test_the_fixtures_jobs_are_the_documents() -> None:
+    """What the page reads of jobs is what a scheduler writes."""
+    assert JOBS == msgspec.to_builtins(msgspec.convert(JOBS, JobsReport))
+
+
+def test_page_shows_the_jobs(tmp_path: Path) -> None:
+    """What runs and for how long, why the others wait, and what exit codes meant."""
+    with serving(lambda: JSONResponse(FIXTURE), JOBS) as url:
+        dom, console = render(url, tmp_path)
+    assert [] == console
+    assert "1 running, 3 waiting" == text_of(dom, "jobs-note")
+    rows = re.search(r'id="jobs-rows"[^>]*>(.*?)</tbody>', dom, re.DOTALL).group(1)
+    lines = [re.sub(r"<[^>]+>", "|", row) for row in rows.split("</tr>")[:-1]]
+    texts = [re.sub(r"\|+", "|", line).strip("|") for line in lines]
+    assert "running|12| flights: retrain --json|production|drift|for 13 min|" in texts[0]
+    assert "process 4711; cores 0, 1; h100 0" in texts[0]
+    assert "quota of flights: needs 2 cores, 1 free" in texts[2]
+    assert re.search(r"tried again after: failed, until \d\d:\d\d:\d\d", texts[3])
+    assert texts[4].endswith("refused by the gate: the champion stays, exit code 3")
+    assert texts[5].startswith("failed|9|")
+    assert texts[5].endswith("failed, exit code 1 (attempt 3)")
+    assert texts[6].endswith("cancelled by an operator")
+
+
+def test_page_says_when_no_scheduler_tells_of_jobs(tmp_path: Path) -> None:
+    """None ever, or none for a while."""
+    with serving(lambda: JSONResponse(FIXTURE)) as url:
+        dom, _ = render(url, tmp_path / "none")
+    assert "No scheduler has told of itself." == text_of(dom, "jobs-note")
+    silent = JOBS | {"seen_ms": FIXTURE["now_ms"] - 600_000}
+    with serving(lambda: JSONResponse(FIXTURE), silent) as url:
+        dom, _ = render(url, tmp_path / "silent")
+    assert "The scheduler was last heard of 10 min ago." == text_of(dom, "jobs-note")
 
 
 def test_page_shows_errors_of_numbers(tmp_path: Path) -> None:
