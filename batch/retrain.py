@@ -1,70 +1,52 @@
-"""One retrain: archive → dataset → gate → release → announcement; safe to start at any time."""
+"""One retrain: archive → dataset → search → candidate → gate → release → announcement.
+
+Safe to start at any time and to kill at any point: a run that was cut off is gone on with by the
+next retrain that asks for the same, and what it had finished is not done again.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from batch.baselines import MODEL_FILE
-from batch.dataset import Extract, Quarantined, extract
+import msgspec
+
+from batch.datasets.build import NO_EXAMPLES, SINGLE_CLASS
+from batch.datasets.manifest import DatasetManifest
 from batch.exit_codes import ExitCode
-from batch.gate import Champion, GateReport, judge
-from batch.progress import Progress, Silent
-from batch.trainer import Trainer
-from batch.training_set import Compute, TrainingSet
+from batch.gate.gate import refused_before_training
+from batch.gate.report import GateReport
+from batch.run import Runs
+from batch.stages import Announce, Options, Stages
 from features.archive.definitions import write_definition
-from features.archive.events import Rules
-from features.archive.point_in_time import vectors_at
 from features.plan import compile_plan
 from tidemill.clock import Clock
 from tidemill.declaration import Project
-from tidemill.errors import BusUnavailable
-from tidemill.registry import MANIFEST, Manifest, Registry
-from tidemill.schema import FeatureSchema, schema_of
-from tidemill.wire import Announcement
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """What a caller may choose.
-
-    Cores (0: all), a time range (ms), who hears of progress, the worker's rules for events, where
-    features are backfilled, and which examples were put aside.
-    """
-
-    threads: int = 0
-    from_ms: int | None = None
-    to_ms: int | None = None
-    progress: Progress = Silent()
-    rules: Rules = Rules()
-    compute: Compute = vectors_at
-    quarantined: Quarantined = Quarantined()
+from tidemill.errors import BusUnavailable, GateRefused, InputError, TidemillError
+from tidemill.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
 class RetrainResult:
-    """How a retrain ended: the release it published, and the gate's report if one was made."""
+    """How a retrain ended: the release it published, the dataset and the gate's report if made.
+
+    `reasons` say why nothing was published, one sentence each.
+    """
 
     exit_code: ExitCode
-    release: str | None
-    report: GateReport | None
-    rows: int
-    positives: int
-    backfilled: int
-    left_out: int
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Why nothing was published, one sentence each."""
-        return tuple(str(refusal) for refusal in self.report.refusals) if self.report else ()
+    run: str
+    reasons: tuple[str, ...] = ()
+    release: str | None = None
+    report: GateReport | None = None
+    dataset: DatasetManifest | None = None
 
 
 def retrain(
     project: Project,
     home: Path,
-    announce: Callable[[Announcement], None],
+    announce: Announce,
     clock: Clock,
     options: Options | None = None,
 ) -> RetrainResult:
@@ -72,84 +54,78 @@ def retrain(
 
     `announce` puts an announcement on the models topic; when it raises BusUnavailable the release
     stays published. Raises LockedError when another retrain of the project runs, ArtifactError when
-    the champion is damaged.
+    the champion is damaged, TrainingFailed when no model comes of it, InputError for examples that
+    the declaration cannot use, OSError when the disk is full.
     """
     options = options or Options()
-    registry = Registry(home, project.name)
-    plan = compile_plan(project)
-    schema = plan.schema
-    training = TrainingSet(home, plan, options.rules, options.compute)
+    registry = Registry(home, project.name, options.keys)
     with registry.lock():
-        write_definition(home, plan, clock.now_ms())
-        options.progress.start("read the archive", 1)
-        found = extract(training, options.from_ms, options.to_ms, options.quarantined)
-        options.progress.advance()
-        if not len(found.data):
-            return _result(ExitCode.NOTHING_TO_TRAIN_ON, None, None, found)
-        trainer = Trainer(project.trainer, schema, options.threads, options.progress, project.task)
-        report = judge(project, found.data, trainer, _champion(registry, schema))
-        if not report.passed:
-            return _result(ExitCode.REFUSED, None, report, found)
-        text = trainer.train(found.data.vectors, found.data.labels, "release", found.data.weights)
-        manifest = _manifest(project, registry.next_name(), found, report, clock.now_ms())
-        registry.publish(manifest, {MODEL_FILE: text})
+        run = Runs(home, project.name).begin(_key(project, options), clock, options.fresh)
+        stages = Stages(compile_plan(project), registry, run, options, clock)
         try:
-            announce(_announcement(registry, manifest, project.learner.name))
-        except BusUnavailable:
-            return _result(ExitCode.NOT_ANNOUNCED, manifest.release, report, found)
-        return _result(ExitCode.PUBLISHED, manifest.release, report, found)
+            result = _go_through(stages, announce)
+        except (TidemillError, OSError) as error:
+            with suppress(OSError):  # of a full disk, say
+                run.note(error=str(error))
+            raise
+        run.end(result.exit_code.name.lower(), result.reasons)
+        return result
 
 
-def _champion(registry: Registry, schema: FeatureSchema) -> Champion | None:
-    """The newest release, unless its vectors are others: then there is nothing to compare with."""
-    newest = registry.newest()
-    if newest is None:
-        return None
-    manifest = registry.manifest(newest)
-    if manifest.schema != schema.hash:
-        return None
-    return Champion(newest, registry.read(newest, MODEL_FILE), manifest.trained_to_ms)
+def _go_through(stages: Stages, announce: Announce) -> RetrainResult:
+    plan, run = stages.plan, stages.run.id
+    write_definition(stages.registry.home, plan, stages.clock.now_ms())
+    champion = stages.champion()
+    try:
+        dataset, data = stages.dataset()
+    except InputError as error:
+        if error.cause not in (NO_EXAMPLES, SINGLE_CLASS):
+            raise
+        return RetrainResult(ExitCode.NOTHING_TO_TRAIN_ON, run, (str(error),))
+    report = refused_before_training(plan.project, data, champion)
+    if report is not None:
+        return _refused(run, report, dataset)
+    settings = stages.settings(data)
+    try:
+        candidate = stages.candidate(settings, data, champion)
+    except GateRefused as error:
+        return RetrainResult(ExitCode.REFUSED, run, error.reasons, None, None, dataset)
+    report = stages.judged(candidate, data, champion)
+    if not report.passed and not stages.options.forced_by:
+        return _refused(run, report, dataset)
+    model = stages.release(settings, data, champion)
+    release = stages.published(model, settings, (dataset, data), report)
+    code = ExitCode.PUBLISHED
+    try:
+        stages.announced(release, announce)
+    except BusUnavailable:
+        code = ExitCode.NOT_ANNOUNCED
+    return RetrainResult(code, run, (), release, report, dataset)
 
 
-def _manifest(
-    project: Project, release: str, found: Extract, report: GateReport, now_ms: int
-) -> Manifest:
-    schema, data = schema_of(project), found.data
-    return Manifest(
-        release=release,
-        project=project.name,
-        schema=schema.hash,
-        features=list(schema.names),
-        created_ms=now_ms,
-        trained_from_ms=int(data.times.min()),
-        trained_to_ms=int(data.label_times.max()) + 1,
-        rows=len(data),
-        offsets=found.offsets,
-        metrics={
-            "positives": int(data.labels.sum()),
-            "backfilled": found.backfilled,
-            **report.metrics(),
-        },
-        files={},
-        parameters={"trainer": "LightGBM", **asdict(project.trainer)},
-    )
+def _refused(run: str, report: GateReport, dataset: DatasetManifest) -> RetrainResult:
+    reasons = tuple(str(refusal) for refusal in report.refusals)
+    return RetrainResult(ExitCode.REFUSED, run, reasons, None, report, dataset)
 
 
-def _announcement(registry: Registry, manifest: Manifest, learner: str) -> Announcement:
-    data = (registry.folder / manifest.release / MANIFEST).read_bytes()
-    return Announcement(
-        kind="release",
-        learner=learner,
-        release=manifest.release,
-        snapshot=0,
-        sha256=hashlib.sha256(data).hexdigest(),
-        time_ms=manifest.created_ms,
-    )
+def _key(project: Project, options: Options) -> str:
+    """What this retrain is asked to do: another does not go on with its run."""
+    asked = {
+        "schema": compile_plan(project).schema.hash,
+        "declared": [
+            project.dataset, project.trainer, project.search, project.compression,
+            project.learner, project.gate, project.bad_cases, project.slices,
+        ],
+        "skipped": [options.quarantined.skipped, options.quarantined.since],
+        "forced": options.forced_by,
+    }  # fmt: skip
+    data = msgspec.json.encode(asked, enc_hook=_named)
+    return hashlib.sha256(data).hexdigest()[:16]
 
 
-def _result(
-    code: ExitCode, release: str | None, report: GateReport | None, found: Extract
-) -> RetrainResult:
-    positives = int(found.data.labels.sum())
-    rows = len(found.data)
-    return RetrainResult(code, release, report, rows, positives, found.backfilled, found.left_out)
+def _named(part: object) -> str:
+    """A function or an expression of a declaration."""
+    return str(getattr(part, "__qualname__", part))
+
+
+__all__ = ["Options", "RetrainResult", "retrain"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import sys
 from collections.abc import Iterator
@@ -25,13 +26,17 @@ from tidemill.loading import load_project
 from tidemill.settings import Settings, read_settings
 
 FAILURE, USER_ERROR, LOCKED, INTERRUPTED = 1, 2, 4, 130
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 ProjectFile = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's Python file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
 
 @contextmanager
 def errors_as_exit_codes() -> Iterator[None]:
-    """A user's mistake is one line on stderr and exit code 2, another known failure code 1."""
+    """A user's mistake is one line on stderr and exit code 2, another known failure code 1.
+
+    A disk that is full or broken is such a failure.
+    """
     try:
         yield
     except (DeclarationError, SettingsError, InputError, StateMissing) as error:
@@ -40,6 +45,11 @@ def errors_as_exit_codes() -> Iterator[None]:
         _end(error, LOCKED)
     except TidemillError as error:
         _end(error, FAILURE)
+    except OSError as error:
+        if error.errno not in _DISK:
+            raise
+        where = f": {error.filename}" if error.filename else ""
+        _end(OSError(f"the disk: {error.strerror}{where}"), FAILURE)
     except KeyboardInterrupt:
         raise typer.Exit(INTERRUPTED) from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -17,10 +17,19 @@ from cli.command import (
     log_to_stderr,
     prepare,
 )
-from cli.dataset import Dask, dataset
+from cli.dataset import app as dataset
 from cli.features import app as features
+from cli.gate import gate
+from cli.jobs import app as jobs
 from cli.learn import app as learn
+from cli.lineage import lineage
+from cli.models import app as models
+from cli.retrain import retrain
+from cli.runs import app as runs
+from cli.scheduler import scheduler
 from cli.skew import skew
+from cli.studies import app as studies
+from cli.tune import tune
 from tidemill.loading import load_project
 from tidemill.settings import read_settings
 
@@ -30,10 +39,19 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(dataset, name="dataset")
 app.add_typer(features, name="features")
+app.add_typer(jobs, name="jobs")
 app.add_typer(learn, name="learn")
-app.command()(dataset)
+app.add_typer(models, name="models")
+app.add_typer(runs, name="runs")
+app.add_typer(studies, name="studies")
+app.command()(gate)
+app.command()(lineage)
+app.command()(retrain)
+app.command()(scheduler)
 app.command()(skew)
+app.command()(tune)
 
 
 @app.callback(invoke_without_command=True)
@@ -125,36 +143,6 @@ def backfill(file: ProjectFile, as_json: AsJson = False) -> None:
 
         done = uvloop.run(run(project, settings))
         typer.echo(json.dumps(summary(done)) if as_json else in_words(done, file))
-
-
-@app.command()
-def retrain(
-    file: ProjectFile,
-    threads: Annotated[int, typer.Option(help="Cores to use; 0 means all.")] = 0,
-    dask: Dask = None,
-    as_json: AsJson = False,
-) -> None:
-    """Train on the archive, compare with the champion, publish or say why not. Made for cron.
-
-    Exit codes: 0 published, 1 failed, 2 a mistake in project or settings, 3 refused by the gate,
-    4 another retrain is running, 5 nothing to train on, 6 published but not announced.
-    """
-    with errors_as_exit_codes():
-        project, settings = prepare(file)
-        from cli.retrain import retrain as run
-        from cli.retrain import summary
-
-        result = run(project, settings, threads, dask)
-        found = summary(result)
-        typer.echo(json.dumps(found) if as_json else _in_words(found))
-        raise typer.Exit(int(result.exit_code))
-
-
-def _in_words(found: dict[str, Any]) -> str:
-    release = f"release {found['release']}, " if found["release"] else ""
-    lines = [f"{found['outcome']}: {release}{found['rows']} examples"]
-    lines += [f"  {name}: {value:.5g}" for name, value in found["metrics"].items()]
-    return "\n".join([*lines, *(f"  refused: {reason}" for reason in found["reasons"])])
 
 
 @app.command()

@@ -1,125 +1,144 @@
-"""The retrain command's work: a progress bar where someone looks, an announcement at the end."""
+"""`tidemill retrain`: one retrain, made for cron."""
 
 from __future__ import annotations
 
 import asyncio
-import sys
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+import typer
 
-from batch.dataset import Quarantined
-from batch.exit_codes import ExitCode
-from batch.retrain import Options, RetrainResult
-from batch.retrain import retrain as run_retrain
-from cli.compute import compute_on, rules
-from cli.kafka_bus import ensure_topics
-from cli.wiring import connect_producer, connect_store, names_of
-from features.plan import compile_plan
-from streams.learn import Learn
-from streams.quarantine import Halt
-from streams.snapshots import newest_snapshot
-from tidemill.clock import SystemClock
+from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
+from cli.compute import Dask
 from tidemill.declaration import Project
-from tidemill.errors import SettingsError
+from tidemill.errors import SettingsError, TidemillError
 from tidemill.settings import Settings
-from tidemill.topics import MODELS, Names
-from tidemill.wire import Announcement
 
 
-class ProgressBar:
-    """Shows a job's stages one under the other."""
+def retrain(  # noqa: PLR0913 - a command has as many parameters as options
+    file: ProjectFile,
+    threads: Annotated[int, typer.Option(help="Cores to use; 0 means all.")] = 0,
+    dask: Dask = None,
+    force: Annotated[
+        str, typer.Option(metavar="WHO", help="Publish what the gate refuses; says who wants it.")
+    ] = "",
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Do not go on with a run that was interrupted.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train on the archive, compare with the champion, publish or say why not. Made for cron.
 
-    def __init__(self, bars: Progress) -> None:
-        self._bars = bars
-        self._task: Any = None
+    A run that was interrupted within the last day is gone on with where it was.
 
-    def start(self, stage: str, steps: int) -> None:
-        """Finish the bar of the stage before and begin a new one."""
-        self._finish()
-        self._task = self._bars.add_task(stage, total=steps)
+    Exit codes: 0 published, 1 failed, 2 a mistake in project or settings, 3 refused by the gate,
+    4 another retrain is running, 5 nothing to train on, 6 published but not announced.
+    """
+    with errors_as_exit_codes():
+        project, settings = prepare(file)
+        from batch.retrain import Options
 
-    def advance(self, steps: int = 1) -> None:
-        """Move the bar on."""
-        self._bars.advance(self._task, steps)
-
-    def _finish(self) -> None:
-        if self._task is not None:
-            self._bars.update(self._task, completed=self._bars.tasks[-1].total)
+        options = Options(threads=threads, forced_by=force, fresh=fresh)
+        with _told(project, settings) as tell:
+            result = _retrain(project, settings, options, dask)
+            found = _summary(result) | _recorded(project, settings, result)
+            tell(found)
+        typer.echo(json.dumps(found) if as_json else _in_words(found))
+        raise typer.Exit(found["exit_code"])
 
 
 @contextmanager
-def _progress() -> Iterator[ProgressBar]:
-    """Bars on stderr; nothing at all when it is not a terminal."""
-    console = Console(stderr=True)
-    columns = (
-        TextColumn("{task.description:>20}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bars:
-        yield ProgressBar(bars)
+def _told(project: Project, settings: Settings) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Whoever is to be notified hears of how it ends, also by an error."""
+    from cli.notify import notify
+
+    def tell(found: dict[str, Any]) -> None:
+        notify(settings.notify, {"event": "retrain", "project": project.name, **found})
+
+    try:
+        yield tell
+    except (TidemillError, OSError) as error:
+        tell({"outcome": "failed", "reasons": [str(error)]})
+        raise
 
 
-def retrain(
-    project: Project, settings: Settings, threads: int, dask: str | None = None
-) -> RetrainResult:
-    """Retrain once and announce what was published; `dask` is where features are backfilled."""
+def _recorded(project: Project, settings: Settings, result: Any) -> dict[str, Any]:
+    """Hand the run to MLflow where that is declared; whether it has it, else why not."""
+    if settings.mlflow is None:
+        return {}
+    from batch.publish.mlflow_runs import MlflowRuns
+    from cli.wiring import registry_of
+
+    sent = MlflowRuns(settings.mlflow, registry_of(settings, project.name)).send()
+    said = {"mlflow": result.run in sent.runs}
+    return said | ({"mlflow_error": sent.error} if sent.error else {})
+
+
+def _retrain(project: Project, settings: Settings, options: Any, dask: str | None) -> Any:
+    from dataclasses import replace
+
+    from batch.retrain import retrain as run
+    from cli.compute import compute_on, rules
+    from cli.progress_bar import progress_bar
+    from cli.quarantined import quarantined as put_aside
+    from tidemill.clock import SystemClock
+    from tidemill.signature import Keys
+
     if settings.kafka is None:
         raise SettingsError("TIDEMILL_KAFKA: found nothing; allowed: the address of the broker")
-    broker, names = settings.kafka, Names(project.name, settings.partitions)
-
-    def announce(announcement: Announcement) -> None:
-        asyncio.run(_announce(broker, names, announcement))
-
-    quarantined = asyncio.run(_quarantined(project, settings))
-    with _progress() as progress, compute_on(dask) as compute:
-        options = Options(
-            threads=threads, progress=progress, rules=rules(settings), compute=compute,
-            quarantined=quarantined,
+    quarantined = asyncio.run(put_aside(project, settings))
+    with progress_bar() as progress, compute_on(dask) as compute:
+        options = replace(
+            options, progress=progress, rules=rules(settings), compute=compute,
+            quarantined=quarantined, dask=dask,
+            keys=Keys(settings.home, settings.signing_key, settings.trusted_keys),
         )  # fmt: skip
-        return run_retrain(project, settings.home, announce, SystemClock(), options)
+
+        def announce(announcement: Any) -> None:
+            asyncio.run(_announce(project, settings, announcement))
+
+        return run(project, settings.home, announce, SystemClock(), options)
 
 
-async def _quarantined(project: Project, settings: Settings) -> Quarantined:
-    """What the learner has put aside, as the store says; nothing where no store is set.
+async def _announce(project: Project, settings: Settings, announcement: Any) -> None:
+    from cli.kafka_bus import ensure_topics
+    from cli.wiring import connect_producer
+    from tidemill.topics import MODELS, Names
 
-    Raises StoreUnavailable: a model of poisoned examples is worse than none.
-    """
-    if settings.redis is None:
-        return Quarantined()
-    plan = compile_plan(project)
-    names = names_of(plan, settings)
-    async with connect_store(settings) as (_, store):
-        newest = await newest_snapshot(store, names, project.learner.name)
-        halt = Halt.found_in(await store.side(names.side(Learn.name, 0)))
-    skipped = newest.skipped if newest else []
-    return Quarantined(tuple(skipped), halt.start if halt else None)
-
-
-async def _announce(broker: str, names: Names, announcement: Announcement) -> None:
+    names, broker = Names(project.name, settings.partitions), str(settings.kafka)
     await ensure_topics(broker, names)
     key = announcement.learner.encode()
     async with connect_producer(broker, names) as producer:
         await producer.send_many(MODELS, [(key, announcement.encode())], 0)
 
 
-def summary(result: RetrainResult) -> dict[str, Any]:
+def _summary(result: Any) -> dict[str, Any]:
     """How it ended, for people and scripts."""
+    dataset = result.dataset
     return {
         "outcome": result.exit_code.name.lower(),
+        "exit_code": int(result.exit_code),
+        "run": result.run,
+        "dataset": dataset.id if dataset else None,
         "release": result.release,
-        "rows": result.rows,
-        "positives": result.positives,
-        "backfilled": result.backfilled,
-        "left_out": result.left_out,
+        "rows": dataset.rows if dataset else 0,
+        "classes": dataset.classes if dataset else {},
+        "backfilled": dataset.backfilled if dataset else 0,
+        "left_out": sum(dataset.left_out.values()) if dataset else 0,
+        "warnings": list(dataset.warnings) if dataset else [],
         "metrics": dict(result.report.metrics()) if result.report else {},
         "reasons": list(result.reasons),
     }
 
 
-__all__ = ["ExitCode", "retrain", "summary"]
+def _in_words(found: dict[str, Any]) -> str:
+    release = f"release {found['release']}, " if found["release"] else ""
+    lines = [f"{found['outcome']}: {release}{found['rows']} examples ({found['run']})"]
+    lines += [f"  {name}: {value:.5g}" for name, value in found["metrics"].items()]
+    lines += [f"  warning: {warning}" for warning in found["warnings"]]
+    if "mlflow_error" in found:
+        lines.append(f"  not in MLflow yet, the next retrain tries again: {found['mlflow_error']}")
+    why = "nothing to do" if found["outcome"] == "nothing_to_train_on" else "refused"
+    return "\n".join([*lines, *(f"  {why}: {reason}" for reason in found["reasons"])])

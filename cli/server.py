@@ -48,6 +48,9 @@ def scoring_app(clients: Clients, file: Path) -> Any:
     async def check_broker() -> None:
         await kafka_bus.check(clients.broker)
 
+    async def read_jobs() -> bytes | None:
+        return (await store.read([names.jobs()]))[0]
+
     ports = Ports(
         producer=clients.producer,
         registry=clients.registry,
@@ -56,6 +59,7 @@ def scoring_app(clients: Clients, file: Path) -> Any:
         check_broker=check_broker,
         of_plan=lambda plan: _of_plan(clients, plan),
         project_file=ProjectFile(lambda: load_project(file, again=True), lambda: _stamp(file)),
+        read_jobs=read_jobs,
     )
     app = create_app(ScoringService(clients.plan, ports, clients.settings, clients.clock))
     app.mount("/console", console_app())

@@ -20,6 +20,7 @@ from tidemill.declaration import Project
 from tidemill.errors import BusUnavailable, SettingsError
 from tidemill.registry import Registry
 from tidemill.settings import Settings
+from tidemill.signature import Keys
 from tidemill.topics import Names
 
 STORE_TIMEOUT_SECONDS = 5.0
@@ -44,6 +45,12 @@ class Clients:
 def names_of(plan: FeaturePlan, settings: Settings) -> Names:
     """The names a declaration uses."""
     return Names(plan.project.name, settings.partitions, plan.state, plan.schema.hash)
+
+
+def registry_of(settings: Settings, project: str) -> Registry:
+    """The releases of a project, signed and trusted as the settings say."""
+    keys = Keys(settings.home, settings.signing_key, settings.trusted_keys)
+    return Registry(settings.home, project, keys)
 
 
 @asynccontextmanager
@@ -73,7 +80,7 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
                 redis=client,
                 store=RedisStore(client),
                 producer=producer,
-                registry=Registry(settings.home, project.name),
+                registry=registry_of(settings, project.name),
                 clock=SystemClock(),
             )
     finally:

@@ -16,7 +16,7 @@ import prometheus_client
 import structlog
 
 from cli.kafka_bus import KafkaConsumer
-from cli.retrain_process import RetrainProcess
+from cli.retrain_process import RetrainProcess, queue_for
 from cli.wiring import Clients, connect
 from features.decoding import EventDecoder
 from features.evolution.differences import define
@@ -93,11 +93,13 @@ async def work(
 def _retrain_process(clients: Clients, file: Path) -> RetrainProcess:
     # Half of the cores: the worker it runs beside has to keep up meanwhile.
     threads = str(max((os.cpu_count() or 1) // 2, 1))
+    project, home = clients.plan.project.name, clients.settings.home
     return RetrainProcess(
         (sys.executable, "-m", "tidemill", "retrain", str(file), "--threads", threads),
         os.environ,
-        clients.settings.home / f"{clients.plan.project.name}.drift_retrain",
+        home / f"{project}.drift_retrain",
         clients.clock,
+        enqueue=queue_for(project, home, clients.clock),
     )
 
 

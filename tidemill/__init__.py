@@ -1,7 +1,9 @@
 """Tidemill: live scoring with models that learn from every outcome."""
 
 from tidemill.breaker import Breaker
-from tidemill.declaration import BadCase, Gate, LightGBM, Project
+from tidemill.compression import Compression
+from tidemill.dataset_rule import DatasetRule, Match, Share
+from tidemill.declaration import BadCase, Project
 from tidemill.drift import Drift
 from tidemill.expressions import (
     absolute,
@@ -21,15 +23,21 @@ from tidemill.expressions import (
     sqrt,
 )
 from tidemill.feature_kinds import DerivedFeature, LabelRate, RequestFeature, Window
+from tidemill.gate import Gate
 from tidemill.label import Label
 from tidemill.learner_kinds import EmbeddingNet, Linear, Mixture, River, TreeHead
+from tidemill.search import Between, OneOf, Search
 from tidemill.sources import Entity, Event, Request
 from tidemill.static_row import StaticRow
+from tidemill.trainer_kinds import LightGBM, LinearModel, NetModel, OwnModel
 
 __version__ = "0.1.0"
 __all__ = [
     "BadCase",
+    "Between",
     "Breaker",
+    "Compression",
+    "DatasetRule",
     "DerivedFeature",
     "Drift",
     "EmbeddingNet",
@@ -40,11 +48,18 @@ __all__ = [
     "LabelRate",
     "LightGBM",
     "Linear",
+    "LinearModel",
+    "Match",
     "Mixture",
+    "NetModel",
+    "OneOf",
+    "OwnModel",
     "Project",
     "Request",
     "RequestFeature",
     "River",
+    "Search",
+    "Share",
     "StaticRow",
     "TreeHead",
     "Window",

@@ -19,8 +19,10 @@ def check_name(where: str, name: object) -> None:
         raise DeclarationError(where, name, "lower-case letters, digits and _, a letter first")
 
 
-def check_kind(where: str, values: Iterable[object], kind: type, allowed: str) -> None:
-    """Refuse values that are not of the kind."""
+def check_kind(
+    where: str, values: Iterable[object], kind: type | tuple[type, ...], allowed: str
+) -> None:
+    """Refuse values that are not of the kind, or of one of the kinds."""
     for value in values:
         if not isinstance(value, kind):
             raise DeclarationError(where, value, allowed)

@@ -12,67 +12,25 @@ from tidemill.checks import (
     check_name,
     check_number,
     check_one_of,
-    check_range,
     check_unique,
-    check_whole,
 )
+from tidemill.compression import Compression
+from tidemill.dataset_rule import DatasetRule, check_fits
 from tidemill.drift import Drift
-from tidemill.durations import duration_ms
 from tidemill.errors import DeclarationError
 from tidemill.expressions import Expression
 from tidemill.feature_kinds import DerivedFeature, Feature, LabelRate, RequestFeature, Window
 from tidemill.fields import Field, samples
+from tidemill.gate import Gate
 from tidemill.label import Label
-from tidemill.learner_kinds import LearnerKind, TreeHead
+from tidemill.learner_kinds import LearnerKind, Mixture, TreeHead
+from tidemill.search import Search
 from tidemill.sources import Entity, Event, Request
 from tidemill.static_row import StaticRow
 from tidemill.tasks import Task
+from tidemill.trainer_kinds import LightGBM, TrainerKind
 
 LABEL_EVENT, LABEL_VALUE = "label", "value"
-
-
-@dataclass(frozen=True, slots=True)
-class LightGBM:
-    """The batch trainer: gradient-boosted trees."""
-
-    leaves: int = 63
-    rounds: int = 200
-    learning_rate: float = 0.05
-    min_rows_per_leaf: int = 20
-    feature_share: float = 1.0
-    seed: int = 7
-
-    def __post_init__(self) -> None:
-        check_whole("LightGBM.leaves", self.leaves, 2, 4096)
-        check_whole("LightGBM.rounds", self.rounds, 1, 10_000)
-        check_range("LightGBM.learning_rate", self.learning_rate, 1e-6, 1)
-        check_whole("LightGBM.min_rows_per_leaf", self.min_rows_per_leaf, 1, 1_000_000_000)
-        check_whole("LightGBM.seed", self.seed, 0, 2_147_483_647)
-        check_range("LightGBM.feature_share", self.feature_share, 0.01, 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Gate:
-    """What a candidate must show before it is published.
-
-    Candidate and champion are compared on the newest `holdout` of labelled examples by log-loss;
-    the candidate may be worse by at most `tolerance` (relative), and needs `min_rows` examples to
-    be judged at all.
-    """
-
-    holdout: str = "7d"
-    tolerance: float = 0.0
-    min_rows: int = 1000
-
-    def __post_init__(self) -> None:
-        duration_ms("Gate.holdout", self.holdout)
-        check_range("Gate.tolerance", self.tolerance, 0, 1)
-        check_whole("Gate.min_rows", self.min_rows, 1, 1_000_000_000_000)
-
-    @property
-    def holdout_ms(self) -> int:
-        """The holdout in milliseconds of stream time."""
-        return duration_ms("Gate.holdout", self.holdout)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +63,15 @@ class Project:
     features: tuple[Feature, ...]
     label: Label
     learner: LearnerKind = TreeHead()
-    trainer: LightGBM = LightGBM()
+    trainer: TrainerKind = LightGBM()
     gate: Gate = Gate()
     breaker: Breaker = Breaker()
     bad_cases: tuple[BadCase, ...] = ()
     slices: tuple[str, ...] = ()
     drift: Drift | None = None
+    dataset: DatasetRule = DatasetRule()
+    search: Search | None = None
+    compression: Compression | None = None
 
     def __post_init__(self) -> None:
         check_name("Project.name", self.name)
@@ -129,16 +90,32 @@ class Project:
             ("request", Request, "a Request"),
             ("label", Label, "a Label"),
             ("learner", LearnerKind, "a learner, such as TreeHead"),
-            ("trainer", LightGBM, "a LightGBM"),
+            ("trainer", TrainerKind, "a trainer, such as LightGBM"),
             ("gate", Gate, "a Gate"),
             ("breaker", Breaker, "a Breaker"),
+            ("dataset", DatasetRule, "a DatasetRule"),
         )
         for attribute, kind, allowed in single:
             check_kind(f"Project.{attribute}", (getattr(self, attribute),), kind, allowed)
-        if self.drift is not None:
-            check_kind("Project.drift", (self.drift,), Drift, "a Drift, or None")
+        optional = (("drift", Drift), ("search", Search), ("compression", Compression))
+        for attribute, kind in optional:
+            if getattr(self, attribute) is not None:
+                allowed = f"a {kind.__name__}, or None"
+                check_kind(f"Project.{attribute}", (getattr(self, attribute),), kind, allowed)
+        self._check_trainers()
         self._check_features()
         self._check_watched()
+        self.check_dataset(self.dataset)
+
+    def _check_trainers(self) -> None:
+        """A head stands on trees: what trains anything else goes with another learner."""
+        learners = self.learner.experts if isinstance(self.learner, Mixture) else (self.learner,)
+        if not any(isinstance(learner, TreeHead) for learner in learners):
+            return
+        for trainer in self.trainers:
+            if not isinstance(trainer, LightGBM):
+                found = f"TreeHead with {type(trainer).__name__}"
+                raise DeclarationError("Project.learner", found, "a learner such as Linear")
 
     def _check_features(self) -> None:
         check_unique("Project.events", [event.name for event in self.events])
@@ -178,6 +155,11 @@ class Project:
             if key != "time" and self.request.field(key).optional:
                 raise DeclarationError("Label.key", key, "request fields that are never missing")
 
+    def check_dataset(self, rule: DatasetRule) -> None:
+        """Refuse a rule for datasets that this project cannot follow; raises DeclarationError."""
+        binary, judged = self.label.kind == "binary", bool(self.bad_cases)
+        check_fits(rule, self.request, self.feature_names, binary, judged)
+
     def _check_watched(self) -> None:
         check_unique("Project.slices", self.slices)
         for name in self.slices:
@@ -213,6 +195,11 @@ class Project:
     def task(self) -> Task:
         """What is predicted and learned."""
         return self.label.task
+
+    @property
+    def trainers(self) -> tuple[TrainerKind, ...]:
+        """Every trainer a release may come from: the declared one, then those searched."""
+        return (self.trainer, *(self.search.families if self.search else ()))
 
     @property
     def entities(self) -> tuple[Entity, ...]:

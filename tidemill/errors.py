@@ -15,6 +15,7 @@
     ├── StateLost             the store no longer has what this process wrote to it
     ├── ServiceError          an embedded service could not run
     ├── LockedError           another process holds the lock
+    ├── TrainingFailed        a training that cannot give a model
     └── GateRefused           a trained model is not good enough to publish
 """
 
@@ -127,6 +128,10 @@ class ServiceError(TidemillError):
 
 class LockedError(TidemillError):
     """Another process holds the lock; nothing was done."""
+
+
+class TrainingFailed(TidemillError):
+    """A training that cannot give a model: what was found and what is allowed."""
 
 
 class GateRefused(TidemillError):

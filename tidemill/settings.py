@@ -26,6 +26,12 @@ class Settings(BaseSettings):
     """The server at that URL belongs to a Redis Cluster: find and use its other nodes too."""
     home: Path = Path(".tidemill")
     """Where releases, the archive and embedded services keep their data."""
+    signing_key: Path | None = None
+    """The private key that signs releases (Ed25519, PEM); none means one made in the home."""
+    trusted_keys: Path | None = None
+    """The folder of the public keys (*.pub) whose releases are served; none means the home's."""
+    mlflow: str | None = pydantic.Field(default=None, repr=False)
+    """Where retrains are recorded, sqlite:///FILE or http://host:port; none means nowhere."""
     partitions: int = pydantic.Field(default=4, ge=1, le=1024)
     """Partitions of a topic that carries traffic; never change it for a project with data."""
     fetch_wait_ms: int = pydantic.Field(default=100, ge=1, le=5_000)
@@ -58,6 +64,8 @@ class Settings(BaseSettings):
     """The largest request body."""
     batch_limit: int = pydantic.Field(default=1_000, ge=1)
     """The most requests in one call of /v1/score:batch."""
+    notify: str | None = None
+    """A command that gets the result of every retrain and job as JSON on its standard input."""
 
 
 def read_settings() -> Settings:

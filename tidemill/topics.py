@@ -144,6 +144,10 @@ class Names:
         """What the skew meter found when it last looked at this schema's vectors (JSON)."""
         return f"{{{self.project}:0}}:{_joined('skew', self.schema)}"
 
+    def jobs(self) -> str:
+        """The scheduler's jobs of this project, waiting, running and ended (JSON)."""
+        return f"{{{self.project}:0}}:jobs"
+
 
 @lru_cache(maxsize=256)
 def _blob_prefixes(names: Names, entity: str) -> tuple[str, ...]:

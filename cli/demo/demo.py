@@ -23,7 +23,7 @@ from cli.demo.processes import START_SECONDS, Child, answers, child, command, en
 from cli.demo.progress import Progress
 from cli.demo.replay import Connections, Replay
 from cli.demo.report import Machine, build_report, print_report
-from cli.demo.retraining import Retraining
+from cli.demo.retraining import KILLED, MOST_STARTS, Retraining
 from cli.demo.view import View
 from cli.services.directory import LOCK_FILE, claim_directory
 from cli.services.embedded import Endpoints, embedded_services
@@ -63,6 +63,14 @@ class _Run:
         """A tidemill command on the demo's project, not started."""
         file = str(self.options.project.resolve())
         return child(name, command(name, file, *arguments), self.env, self.home)
+
+    def retrain(self, *arguments: str) -> Child:
+        """A retrain, not started."""
+        if self.options.retrain is None:
+            return self.command("retrain", "--json", *arguments)
+        file = str(self.options.project.resolve())
+        line = (*self.options.retrain, file, "--json", *arguments)
+        return child("retrain", line, self.env, self.home)
 
 
 def run_demo(
@@ -172,15 +180,18 @@ async def _load(run: _Run) -> None:
 
 
 def _train(run: _Run) -> None:
-    trainer = run.command("retrain", "--json")
-    trainer.start()
-    try:
-        while (code := trainer.poll()) is None:
-            time.sleep(0.05)
-        if code != 0:
-            trainer.require_running()
-    finally:
-        trainer.kill()
+    for last in (False,) * (MOST_STARTS - 1) + (True,):
+        trainer = run.retrain()
+        trainer.start()
+        try:
+            while (code := trainer.poll()) is None:
+                time.sleep(0.05)
+            if code != 0 and (last or code != KILLED):
+                trainer.require_running()
+        finally:
+            trainer.kill()
+        if code == 0:
+            return
 
 
 @contextmanager
@@ -226,7 +237,7 @@ async def _replay(run: _Run, children: Mapping[str, Child]) -> None:
         run.view.refresh()
 
     def new_retrain() -> Child:
-        return run.command("retrain", "--json", "--threads", "1")
+        return run.retrain("--threads", "1")
 
     with ExitStack() as stack:
         scores, labels, others, looks = (

@@ -21,6 +21,8 @@ class DemoOptions:
     `days` cuts the range short; `retry` repeats a failed request until it is answered (for runs
     where processes are killed on purpose; else a failed request is counted, never repeated).
     `project` is the project file that worker and api run: the example's, or a copy to be edited.
+    `retrain` is the command line of a retrain before its project file, where it is not `tidemill
+    retrain`.
     """
 
     first_month: int = 5
@@ -32,6 +34,7 @@ class DemoOptions:
     serve: bool = False
     retry: bool = False
     project: Path = PROJECT_FILE
+    retrain: tuple[str, ...] | None = None
     lanes: int = 48
     throttled_per_second: float = 60.0
 

@@ -19,13 +19,17 @@ class Phase:
 
 @dataclass
 class Retrain:
-    """One retrain: when in stream time, how it ended, its release, how many seconds it ran."""
+    """One retrain: when in stream time, how it ended, its release, how many seconds it ran.
+
+    `starts` counts how often it was begun.
+    """
 
     event_time_ms: int
     outcome: str
     release: str | None
     seconds: float
     reasons: list[str] = field(default_factory=list)
+    starts: int = 1
 
 
 @dataclass

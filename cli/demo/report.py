@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from batch.baselines import score_release, static_baseline
-from batch.dataset import Dataset, extract
+from batch.datasets.dataset import Dataset, extract
 from batch.training_set import TrainingSet
 from cli.demo.progress import Progress
 from features.archive.files import read_archive
@@ -90,7 +90,7 @@ def _quality(project: Project, home: Path) -> dict[str, dict[str, Any]]:
     live = data.take(data.live)
     scores = {
         "static": static_baseline(project, data.take(~data.live), live.vectors),
-        "release": score_release(Registry(home, project.name), "r0001", live.vectors),
+        "release": score_release(Registry(home, project.name), "r0001", project, live.vectors),
         "service": live.scores,
     }
     spans = {"all": np.ones(len(live), bool)} | _months(live)

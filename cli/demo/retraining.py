@@ -15,7 +15,8 @@ from cli.demo.progress import Progress, Retrain
 from cli.demo.timeline import Step
 from tidemill.errors import ServiceError
 
-PUBLISHED, REFUSED = 0, 3
+PUBLISHED, REFUSED, KILLED = 0, 3, -9
+MOST_STARTS = 3  # of one retrain that is killed again and again
 SWAP_SECONDS = 120.0
 
 
@@ -70,6 +71,11 @@ class Retraining:
         assert self._child is not None and self._current is not None
         code = self._child.poll()
         if code is None:
+            return
+        if code == KILLED and self._current.starts < MOST_STARTS:
+            self._child = self._new_child()  # as cron would; it goes on where it was
+            self._child.start()
+            self._current.starts += 1
             return
         if code not in (PUBLISHED, REFUSED):
             self._child.require_running()

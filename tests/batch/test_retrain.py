@@ -9,17 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_trainer import Nearest
 
 from batch.exit_codes import ExitCode
 from batch.retrain import Options, RetrainResult, retrain
+from batch.run import Runs
 from learners.trees import FrozenTrees
 from tidemill.clock import FakeClock
+from tidemill.dataset_rule import DatasetRule
 from tidemill.declaration import Gate, Project
 from tidemill.durations import DAY_MS
-from tidemill.errors import ArtifactError, BusUnavailable, LockedError
-from tidemill.learner_kinds import TreeHead
+from tidemill.errors import ArtifactError, BusUnavailable, LockedError, TrainingFailed
+from tidemill.learner_kinds import Linear, TreeHead
 from tidemill.registry import Registry
 from tidemill.schema import schema_of
+from tidemill.trainer_kinds import OwnModel
 from tidemill.wire import Announcement
 
 MAY_1_MS = 1_367_366_400_000
@@ -43,7 +47,8 @@ def test_the_first_release(project: Project, backfilled: Path) -> None:
     assert ("p", 20 * 144, schema_of(project).hash, {}) == facts
     assert (MAY_1_MS, CLOCK.now_ms()) == (manifest.trained_from_ms, manifest.created_ms)
     assert 7 == manifest.parameters["leaves"]
-    assert result.positives == manifest.metrics["positives"]
+    assert result.dataset.classes["1"] == manifest.metrics["positives"]
+    assert (result.run, result.dataset.id) == (manifest.run, manifest.dataset)
     assert 0.8 < manifest.metrics["gate_candidate_auc"]
     data = (registry.folder / "r0001" / "manifest.json").read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
@@ -91,7 +96,9 @@ def test_nothing_new_is_refused(project: Project, backfilled: Path) -> None:
     run(project, backfilled)
     result = run(project, backfilled)
     assert ExitCode.REFUSED == result.exit_code
-    assert ("too_few_rows: found 0 rows to compare on; allowed: 100 or more",) == result.reasons
+    (reason,) = result.reasons
+    assert reason.startswith("too_few_rows: found 0 rows asked and labelled in the holdout of 5d (")
+    assert "that champion r0001 was not trained on (2013-05-21 " in reason
 
 
 def test_an_empty_archive(project: Project, tmp_path: Path) -> None:
@@ -133,8 +140,8 @@ def test_the_same_data_gives_the_same_model(
 
 def test_a_range_of_time(project: Project, backfilled: Path) -> None:
     """Only the examples asked for are trained on."""
-    options = Options(1, MAY_1_MS + DAY_MS, MAY_1_MS + 19 * DAY_MS)
-    assert 18 * 144 == retrain(project, backfilled, print, CLOCK, options).rows
+    rule = DatasetRule(from_ms=MAY_1_MS + DAY_MS, to_ms=MAY_1_MS + 19 * DAY_MS)
+    assert 18 * 144 == run(replace(project, dataset=rule), backfilled).dataset.rows
 
 
 def test_new_features_start_without_a_champion(
@@ -147,7 +154,8 @@ def test_new_features_start_without_a_champion(
     gate = Gate(holdout="5d", min_rows=100)
     result = run(replace(changed, gate=gate), backfilled)
     assert (ExitCode.PUBLISHED, None) == (result.exit_code, result.report.champion_release)
-    assert (20 * 144 + 1440, 0, 0) == (result.rows, result.backfilled, result.left_out)
+    dataset = result.dataset
+    assert (20 * 144 + 1440, 0, {}) == (dataset.rows, dataset.backfilled, dataset.left_out)
 
 
 def test_a_damaged_champion_stops_the_retrain(project: Project, backfilled: Path) -> None:
@@ -164,3 +172,29 @@ def test_exit_codes_are_those_documented() -> None:
     codes = {code.name.lower(): int(code) for code in ExitCode}
     expected = {"published": 0, "failed": 1, "user_error": 2, "refused": 3, "locked": 4}
     assert {**expected, "nothing_to_train_on": 5, "not_announced": 6} == codes
+
+
+def test_a_failure_is_noted_and_gone_on_with(
+    make_project: Callable[..., Project], backfilled: Path
+) -> None:
+    """What ended an attempt stands in the run; the next one begins where it failed."""
+    failures = ["no memory left"]
+
+    class Fails(Nearest):
+        """Fails once."""
+
+        def train(self, *rows: object) -> bytes:
+            """Raise what is left to be raised."""
+            if failures:
+                raise RuntimeError(failures.pop())
+            return super().train(*rows)
+
+    project = make_project(trainer=OwnModel("fails", Fails), learner=Linear())
+    with pytest.raises(TrainingFailed, match="no memory left"):
+        run(project, backfilled)
+    record = Runs(backfilled, "p").record("run0001")
+    assert ("candidate", "") == (record.stage, record.outcome)
+    assert "no memory left" in record.error
+    assert ExitCode.PUBLISHED == run(project, backfilled).exit_code
+    record = Runs(backfilled, "p").record("run0001")
+    assert (2, "", "published") == (record.attempts, record.error, record.outcome)

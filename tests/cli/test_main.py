@@ -4,7 +4,8 @@ import pytest
 from typer.testing import CliRunner
 
 import cli.demo.demo
-from cli.main import _in_words, app
+from cli.main import app
+from cli.retrain import _in_words
 
 RUNNER = CliRunner()
 
@@ -36,8 +37,12 @@ def test_an_interrupted_demo_is_no_success(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_refused_retrain_names_no_release() -> None:
     """Before the first release there is none to name."""
-    found = {"outcome": "refused", "release": None, "rows": 3, "metrics": {}, "reasons": ["few"]}
-    assert "refused: 3 examples\n  refused: few" == _in_words(found)
-    assert "published: release r0001, 3 examples" == _in_words(
+    found = {
+        "outcome": "refused", "release": None, "rows": 3, "run": "run0001", "metrics": {},
+        "warnings": [],
+        "reasons": ["few"],
+    }  # fmt: skip
+    assert "refused: 3 examples (run0001)\n  refused: few" == _in_words(found)
+    assert "published: release r0001, 3 examples (run0001)" == _in_words(
         {**found, "outcome": "published", "release": "r0001", "reasons": []}
     )

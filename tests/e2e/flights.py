@@ -151,7 +151,7 @@ def publish(registry: Registry, model: bytes, rows_used: int, offsets: dict[str,
     """Publish a model as the next release, trained to these offsets; returns its name."""
     name = registry.next_name()
     manifest = Manifest(
-        name, PLAN.project.name, PLAN.schema.hash, [*PLAN.schema.names], 1, 0, 1, rows_used,
+        name, registry.folder.name, PLAN.schema.hash, [*PLAN.schema.names], 1, 0, 1, rows_used,
         offsets, {}, {}, {},
     )  # fmt: skip
     registry.publish(manifest, {TREES_FILE: model})

@@ -100,7 +100,7 @@ async def read_held(store: RedisStore, names: Names, registry: Registry) -> Held
     """The newest snapshot in the store, put together from its changes."""
     data = await read_missing(store, names, LEARNER.name, ("", 0))
     chain = [Snapshot.decode(each) for each in data]
-    release = load_release(registry, chain[0].release, PLAN.schema)
+    release = load_release(registry, chain[0].release, PLAN.project)
     learner = restored(chain, lambda whole: restore(LEARNER, release, PLAN.schema, whole.state))
     (newest,) = await store.read([names.newest_snapshot(LEARNER.name)])
     assert newest is not None and Newest.decode(newest).sha256 == digest(data[-1])
@@ -109,7 +109,7 @@ async def read_held(store: RedisStore, names: Names, registry: Registry) -> Held
 
 def learned_anew(registry: Registry, release: str, examples: Sequence[Example]) -> bytes:
     """The state of a new learner of the release after these examples."""
-    learner = warm_start(LEARNER, load_release(registry, release, PLAN.schema), PLAN.schema)
+    learner = warm_start(LEARNER, load_release(registry, release, PLAN.project), PLAN.schema)
     for start in range(0, len(examples), AT_ONCE):
         some = examples[start : start + AT_ONCE]
         learner.learn_many(

@@ -20,8 +20,8 @@ from ledger import read_log
 from processes import FAST_SESSION, until
 from redis.asyncio import Redis
 
-from batch.dataset import Dataset
-from batch.gate import serve
+from batch.datasets.dataset import Dataset
+from batch.gate.serving import serve
 from cli.demo.backfill import Backfill
 from cli.demo.client import HttpClient
 from cli.demo.options import DemoOptions
@@ -251,7 +251,7 @@ def _rest(predictions, history, registry):
         np.array([each.time for each in predictions]), np.array([when[key] for key in keys]),
         scores, scores, ones == 1, ones,
     ).take(order)  # fmt: skip
-    release = load_release(registry, "r0001", PLAN.schema)
+    release = load_release(registry, "r0001", PLAN.project)
     clean = serve(warm_start(PLAN.project.learner, release, PLAN.schema), data)
     rest = data.times >= REPAIRED_MS
     return tuple(auc(data.labels[rest], each[rest]) for each in (data.scores, clean))

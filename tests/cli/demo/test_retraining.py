@@ -85,6 +85,18 @@ async def test_slow_until_the_new_release_is_served(scene):
     assert (retrain.event_time_ms, retrain.outcome, retrain.release) == (10, "published", "r0002")
 
 
+async def test_a_killed_retrain_is_started_again(scene):
+    """As cron would, but not for ever."""
+    retraining, child, _, progress = scene
+    await retraining.after(at(10))
+    for starts in (2, 3):
+        child.started, child.code = False, -9
+        assert await retraining.after(at(11))
+        assert (child.started, progress.retrains[0].starts) == (True, starts)
+    with pytest.raises(ServiceError, match="ended with -9"):
+        await retraining.after(at(12))
+
+
 async def test_refused_retrain_ends_the_slow_span(scene):
     """The gate's reasons are kept."""
     retraining, child, _, progress = scene
