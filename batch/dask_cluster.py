@@ -49,7 +49,14 @@ class DaskCluster:
 
 @contextmanager
 def connect_dask(address: str, timeout_seconds: float = 10) -> Iterator[DaskCluster]:
-    """A cluster by the address of its scheduler, tcp://host:port.
+    """A cluster by the address of its scheduler, tcp://host:port; raises as `dask_client`."""
+    with dask_client(address, timeout_seconds) as client:
+        yield DaskCluster(client, sum(client.nthreads().values()) * RANGES_PER_WORKER)
+
+
+@contextmanager
+def dask_client(address: str, timeout_seconds: float = 10) -> Iterator[Any]:
+    """Dask's own client of a cluster that has workers.
 
     Raises SettingsError without the `dask` extra, ServiceError when the scheduler does not answer.
     """
@@ -65,10 +72,9 @@ def connect_dask(address: str, timeout_seconds: float = 10) -> Iterator[DaskClus
     except (OSError, TimeoutError, ValueError) as error:
         raise ServiceError(f"Dask: scheduler {address}: {error}") from None
     with client:
-        cores = sum(client.nthreads().values())
-        if not cores:
+        if not sum(client.nthreads().values()):
             raise ServiceError(f"Dask: scheduler {address}: found no worker; allowed: one or more")
-        yield DaskCluster(client, cores * RANGES_PER_WORKER)
+        yield client
 
 
 def _task(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
 class Progress(Protocol):
@@ -25,3 +25,12 @@ class Silent:
 
     def advance(self, steps: int = 1) -> None:
         """Say nothing."""
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """A progress that can also say in words how a stage stands."""
+
+    def note(self, text: str) -> None:
+        """Say this beside the stage's steps until the next note."""
+        ...

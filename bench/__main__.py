@@ -1,11 +1,13 @@
 """Run a benchmark: `python -m bench list`, `python -m bench NAME [--quick] [--json FILE]`.
 
 A benchmark is a module of this folder with a public `run(quick: bool) -> dict[str, object]`
-that returns the fields of the result file; a module whose name begins with `_` is not listed.
+that returns the fields of the result file; a module whose name begins with `_` is not listed. One
+that searches for a time takes `minutes: float` as well.
 """
 
 import argparse
 import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -29,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("name", help="a benchmark, or 'list'")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it work?")
+    parser.add_argument("--minutes", type=float, help="how long each search may take (tune)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     chosen = parser.parse_args(arguments)
     if chosen.name == "list":
@@ -39,7 +42,12 @@ def main(arguments: list[str] | None = None) -> int:
         allowed = ", ".join(["list", *names()])
         print(f"benchmark: found {chosen.name!r}; allowed: {allowed}", file=sys.stderr)
         return 2
-    result = importlib.import_module(f"bench.{chosen.name}").run(quick=chosen.quick)
+    bench = importlib.import_module(f"bench.{chosen.name}")
+    told = {} if chosen.minutes is None else {"minutes": chosen.minutes}
+    if unknown := told.keys() - inspect.signature(bench.run).parameters:
+        print(f"{chosen.name}: found --{unknown.pop()}; allowed: --quick, --json", file=sys.stderr)
+        return 2
+    result = bench.run(quick=chosen.quick, **told)
     text = json.dumps(result, indent=2, sort_keys=True)
     if chosen.json is None:
         print(text)

@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 
 from learners.net.embedding_net import EmbeddingNet, first_network
 from learners.net.frozen_net import FrozenNet, net_bytes, shape_of
+from learners.net.layers import fill_inputs
+from learners.net.network import Network
 from learners.net.table import FIRST_SUM, Candidates, Rows
 from learners.quality import log_loss
 from tidemill.learner_kinds import EmbeddingNet as Settings
@@ -98,8 +100,6 @@ def torchs(work: Work, adam: bool, threads: int) -> tuple[Step, list[Any]]:
     """Torch eager with sparse slopes, and the batches as it takes them."""
     import torch
 
-    from batch.net import as_torch
-
     network = work.release.network
     embedding, layers = as_torch(network)
     optimizers = _optimizers(embedding, layers, adam)
@@ -124,6 +124,39 @@ def torchs(work: Work, adam: bool, threads: int) -> tuple[Step, list[Any]]:
         return total.item() / len(labels)
 
     return step, [(torch.from_numpy(v), torch.from_numpy(y).float()) for v, y in work.batches]
+
+
+def as_torch(network: Network) -> tuple[torch.nn.Embedding, torch.nn.Sequential]:
+    """A network's embeddings, one row an entry, and its layers, as most people write them."""
+    import torch
+
+    table, shape = network.table, network.shape
+    values = torch.from_numpy(table.rows[: table.used, : table.width].copy())
+    embedding = torch.nn.Embedding(len(values), table.width, _weight=values, sparse=True)
+    modules: list[torch.nn.Module] = []
+    for weights, biases in shape.layers(network.dense):
+        layer = torch.nn.Linear(*weights.shape)
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(weights.T.copy()))
+            layer.bias.copy_(torch.from_numpy(biases.copy()))
+        modules += [layer, torch.nn.ReLU()]
+    return embedding, torch.nn.Sequential(*modules[:-1])
+
+
+def forward(
+    network: Network, embedding: torch.nn.Embedding, layers: torch.nn.Sequential, vectors: Vectors
+) -> torch.Tensor:
+    """What the torch modules make of vectors, (rows, outputs), before center and scale."""
+    import torch
+
+    found, _ = network.find(vectors)
+    numeric = network.shape.numeric_places
+    numbers = np.empty((len(vectors), 2 * len(numeric)), np.float32)
+    no_ids = np.empty((len(vectors), 0), np.int64)
+    fill_inputs(vectors, numeric, network.scaling, no_ids, network.table.rows, numbers)
+    ids = embedding(torch.from_numpy(found)).flatten(1)
+    made: torch.Tensor = layers(torch.cat([torch.from_numpy(numbers), ids], dim=1))
+    return made
 
 
 def _optimizers(
@@ -169,8 +202,6 @@ def same_losses(work: Work) -> bool:
 def _predictions(work: Work, samples: dict[str, list[float]], calls: int) -> None:
     """Time predictions of 1 and of 64 rows; torch's own of one row."""
     import torch
-
-    from batch.net import as_torch, forward
 
     learner = EmbeddingNet.warm_start(work.release, work.settings, SCHEMA)
     vectors = work.batches[0][0]

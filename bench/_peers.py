@@ -23,11 +23,12 @@ class PeerFailed(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """A program of bench/peers; `own`: it needs the peers' environment, not ours."""
+    """A program of `folder`; `own`: it needs the peers' environment, not ours."""
 
     module: str
     package: str
     own: bool
+    folder: str = "bench.peers"
 
     @property
     def python(self) -> Path:
@@ -46,7 +47,7 @@ class Peer:
         if self.missing:
             raise PeerFailed(self.missing)
         file.unlink(missing_ok=True)
-        command = (str(self.python), "-m", f"bench.peers.{self.module}", json.dumps(arguments))
+        command = (str(self.python), "-m", f"{self.folder}.{self.module}", json.dumps(arguments))
         told = os.environ | {"PYTHONPATH": str(ROOT)}
         try:
             ended = subprocess.run(

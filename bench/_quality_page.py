@@ -7,6 +7,7 @@ measured here.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ MONTHLY = {
     "retrained, one head": "single",
     "retrained, mixture": "mixture",
 }
+MARGIN = 1.01  # of the worst final log-loss: what begins above it would flatten all else
 COLOURS = ("#888888", "#b5651d", "#2a7f62", "#6a5acd", "#c2185b")
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM, RIGHT = 720, 320, 60, 16, 44, 170
 
@@ -38,6 +40,12 @@ def main() -> None:
     for name in ("clicks", "flights"):
         title = f"AUC by synchronisation interval, {name}"
         _plot(f"quality-sync-{name}", intervals(sync, name), title)
+    for file in sorted(RESULTS.glob("tune*.json")):
+        for name in ("clicks", "flights"):
+            title = f"log-loss on test rows by what was found in so many seconds, {name}"
+            _plot(
+                f"{file.stem.replace('_', '-')}-{name}", searches(_measures(file.stem), name), title
+            )
 
 
 def _rewrite(part: str, text: str) -> None:
@@ -115,6 +123,24 @@ def intervals(measures: Measures, stream: str) -> tuple[list[str], Lines]:
     return labels, {"AUC": values} if values else {}
 
 
+def searches(measures: Measures, stream: str) -> tuple[list[str], Lines]:
+    """The log-loss of what each tuner had found by then; what is far above all ends is left out."""
+    at = "/log_loss/at/"
+    found = [key.partition(at) for key in measures if key.startswith(f"{stream}/") and at in key]
+    labels = sorted({moment for _, _, moment in found}, key=lambda text: float(text[:-1]))
+    tuners = sorted({name.partition("/")[2] for name, _, _ in found})
+    most = MARGIN * max(
+        (measures[f"{stream}/{name}/log_loss"]["value"] for name in tuners), default=0
+    )
+
+    def seen(key: str) -> float:
+        value: float = measures[key]["value"] if key in measures else math.nan
+        return value if value <= most else math.nan
+
+    keys = {name: [f"{stream}/{name}{at}{label}" for label in labels] for name in tuners}
+    return labels, {name: [seen(key) for key in keys[name]] for name in tuners}
+
+
 def sync_table(measures: Measures) -> str:
     """A row for each interval: the AUC, and what was gained over the interval before."""
     lines = ["| stream | weights reach serving every | AUC | gain |", "|---|---|---|---|"]
@@ -134,8 +160,8 @@ def _signed(value: float, low: float, high: float) -> str:
 
 
 def draw(lines: Lines, labels: Sequence[str], title: str) -> str:
-    """An SVG of lines over named places, their names at the right."""
-    every = [value for line in lines.values() for value in line]
+    """An SVG of lines over named places, their names at the right; NaN is not drawn."""
+    every = [value for line in lines.values() for value in line if not math.isnan(value)]
     low, high = min(every), max(every)
     margin = (high - low) * 0.08 or 0.001
     low, high = low - margin, high + margin
@@ -164,9 +190,12 @@ def draw(lines: Lines, labels: Sequence[str], title: str) -> str:
             f'text-anchor="middle">{label}</text>'
         )
     parts += [
-        _line(name, COLOURS[at % len(COLOURS)], at, [(x(k), y(v)) for k, v in enumerate(line)])
+        _line(
+            name, COLOURS[at % len(COLOURS)], at,
+            [(x(k), y(v)) for k, v in enumerate(line) if not math.isnan(v)],
+        )
         for at, (name, line) in enumerate(lines.items())
-    ]
+    ]  # fmt: skip
     return "\n".join([*parts, f'<text x="{LEFT}" y="{HEIGHT - 6}">{title}</text>', "</svg>"]) + "\n"
 
 

@@ -18,8 +18,9 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from batch.linear import LinearTrainer
-from batch.net import NetTrainer
+from batch.trainers.linear import LinearTrainer
+from batch.trainers.net.trainer import NetTrainer
+from batch.trainers.trainer import TrainingRows
 from bench._result import Part, joined, median, own_versions
 from learners.families import warm_start
 from learners.learner import Frozen, Learner, Scores, Vectors
@@ -33,6 +34,7 @@ from learners.trees import FrozenTrees
 from tidemill import learner_kinds
 from tidemill.schema import FeatureSchema
 from tidemill.tasks import BINARY, Task
+from tidemill.trainer_kinds import LinearModel, NetModel
 
 TRAINING_ROWS, FIRST, COLUMNS, CATEGORIES = 20_000, 1_000, 20, 200
 NAMES = tuple(f"Column_{number}" for number in range(COLUMNS))
@@ -86,6 +88,18 @@ def grown(stream: Stream) -> FrozenTrees:
     return FrozenTrees.parse(booster.model_to_string().encode())
 
 
+def linear_release(stream: Stream) -> FrozenLinear:
+    """A linear release."""
+    rows = TrainingRows.of(stream.vectors, stream.labels)
+    return FrozenLinear.parse(LinearTrainer(LinearModel(), SCHEMA, BINARY).train(rows).data)
+
+
+def net_release(stream: Stream) -> FrozenNet:
+    """A net that torch trained."""
+    rows = TrainingRows.of(stream.vectors, stream.labels)
+    return FrozenNet.parse(NetTrainer(NetModel(), SCHEMA, BINARY).train(rows).data)
+
+
 def tree_head_lightgbm(stream: Stream) -> Row:
     """The head on the leaves."""
     trees, settings = grown(stream), learner_kinds.TreeHead()
@@ -107,8 +121,7 @@ def linear_lightgbm(stream: Stream) -> Row:
 
 def linear_linear(stream: Stream) -> Row:
     """The linear learner from a linear release."""
-    trained = LinearTrainer(learner_kinds.Linear(), SCHEMA, BINARY)
-    return _linear(FrozenLinear.parse(trained.train(stream.vectors, stream.labels)))
+    return _linear(linear_release(stream))
 
 
 def _linear(release: Frozen) -> Row:
@@ -146,8 +159,7 @@ class Nothing:
 def net_net(stream: Stream) -> Row:
     """The net from a net that torch trained."""
     settings = learner_kinds.EmbeddingNet()
-    trained = NetTrainer(settings, SCHEMA, BINARY).train(stream.vectors, stream.labels)
-    release = FrozenNet.parse(trained)
+    release = net_release(stream)
 
     def naive() -> Learner:
         learner = EmbeddingNet.warm_start(release, settings, SCHEMA)
@@ -165,16 +177,12 @@ def net_lightgbm(stream: Stream) -> Row:
 
 def linear_net(stream: Stream) -> Row:
     """The linear learner beside a net."""
-    trainer = NetTrainer(learner_kinds.EmbeddingNet(), SCHEMA, BINARY)
-    release = FrozenNet.parse(trainer.train(stream.vectors, stream.labels))
-    return _beside(learner_kinds.Linear(), release)
+    return _beside(learner_kinds.Linear(), net_release(stream))
 
 
 def net_linear(stream: Stream) -> Row:
     """The net beside a linear release."""
-    trained = LinearTrainer(learner_kinds.Linear(), SCHEMA, BINARY)
-    release = FrozenLinear.parse(trained.train(stream.vectors, stream.labels))
-    return _beside(learner_kinds.EmbeddingNet(), release)
+    return _beside(learner_kinds.EmbeddingNet(), linear_release(stream))
 
 
 def river_lightgbm(stream: Stream) -> Row:

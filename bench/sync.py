@@ -20,10 +20,10 @@ from bench.streams.clicks import ClickSettings, simulate_clicks
 from bench.streams.flights import read_flights
 from bench.streams.service import Releases, Service, serve
 from bench.streams.stream import Stream
-from tidemill.declaration import LightGBM
 from tidemill.durations import HOUR_MS, MINUTE_MS
 from tidemill.errors import TidemillError
 from tidemill.learner_kinds import LearnerKind, Linear, TreeHead
+from tidemill.trainer_kinds import LightGBM, LinearModel
 
 INTERVALS_MS = {
     "5h": 5 * HOUR_MS,
@@ -35,6 +35,7 @@ INTERVALS_MS = {
     "1s": 1_000,
 }
 _LINEAR = Linear(learning_rate=0.5, hash_bits=None)
+_RELEASES = LinearModel(ridge=2.0, hash_bits=None)
 _TREES = LightGBM(rounds=200, min_rows_per_leaf=50, feature_share=0.3)
 
 
@@ -43,7 +44,7 @@ def run(quick: bool) -> dict[str, object]:
     measures: dict[str, Any] = {}
     ratios: dict[str, float] = {}
     skipped: dict[str, str] = {}
-    _sweep(_clicks(quick), _LINEAR, Linear(hash_bits=None), list(INTERVALS_MS), measures, ratios)
+    _sweep(_clicks(quick), _LINEAR, _RELEASES, list(INTERVALS_MS), measures, ratios)
     if quick:
         skipped["flights"] = "not in a quick run"
     else:
@@ -72,7 +73,7 @@ def _clicks(quick: bool) -> Stream:
 def _sweep(  # noqa: PLR0913 - what a sweep is about, and where its numbers go
     stream: Stream,
     learner: LearnerKind,
-    trainer: LightGBM | Linear,
+    trainer: LightGBM | LinearModel,
     names: list[str],
     measures: dict[str, Any],
     ratios: dict[str, float],

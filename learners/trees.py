@@ -25,7 +25,7 @@ class FrozenTrees:
     """
 
     def __init__(self, arrays: TreeArrays, digest: str) -> None:
-        self._arrays = arrays
+        self.arrays = arrays
         self.digest = digest
         """SHA-256 of the model text: what a learner's state belongs to."""
         self.task: Task = arrays.task
@@ -40,7 +40,7 @@ class FrozenTrees:
             arrays.leaf_counts
         )
         """Number of each tree's first leaf, int64 (trees,)."""
-        self._thresholds = _rounded_down(arrays.thresholds)
+        self._thresholds = rounded_down(arrays.thresholds)
         self._left, self._right = (np.ascontiguousarray(side) for side in arrays.children.T)
         self._walked = threading.local()
 
@@ -113,7 +113,7 @@ class FrozenTrees:
         # One array type is one compiled kernel: a read-only or strided array would compile another.
         vectors = np.require(vectors, np.float32, ("C", "W"))
         numbers = np.empty((len(vectors), len(self.leaf_counts)), np.int32)
-        arrays = self._arrays
+        arrays = self.arrays
         _walk(
             vectors,
             arrays.roots,
@@ -130,7 +130,7 @@ class FrozenTrees:
         return numbers
 
 
-def _rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
+def rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest float32 not above each: a float32 value is above both or above neither."""
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Set up .venv-bench-peers, where the benchmarks' peers run: quixstreams, Bytewax, Feast, River,
-# Vowpal Wabbit and CapyMOA (which needs Java 17 or newer on the machine).
+# Vowpal Wabbit, CapyMOA (which needs Java 17 or newer on the machine) and FLAML with its learners
+# (xgboost-cpu is the build of XGBoost without 350 MB of CUDA; FLAML allows no XGBoost from 3 on).
 # Does nothing when the lock has not changed since the last time.
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -15,8 +15,10 @@ from bench.streams.flights import read_flights
 from bench.streams.service import Service
 from bench.streams.stream import Stream
 from bench.streams.tables import read_elec, read_river
-from tidemill.declaration import LightGBM
 from tidemill.learner_kinds import EmbeddingNet, LearnerKind, Linear, Mixture, TreeHead
+from tidemill.trainer_kinds import LightGBM, LinearModel
+
+RIDGE = 2.0  # of linear releases
 
 CAPYMOA = Peer("capymoa_arf", "capymoa", own=True)
 RIVER = Peer("river_models", "river", own=False)
@@ -44,7 +46,7 @@ class Contest:
     """
 
     make: Callable[[], Stream]
-    trainer: LightGBM | Linear
+    trainer: LightGBM | LinearModel
     single: LearnerKind
     mixture: Service
     entrants: Mapping[str, Entrant]
@@ -136,7 +138,7 @@ def _clicks() -> Contest:
         half_life_ms=6 * 3_600_000,
     )  # fmt: skip
     return Contest(
-        lambda: simulate_clicks(settings), Linear(hash_bits=None),
+        lambda: simulate_clicks(settings), LinearModel(ridge=RIDGE, hash_bits=None),
         Linear(learning_rate=0.2, hash_bits=None),
         Service(Mixture("mixture", (*linear, EmbeddingNet())), retrain=False),
         {

@@ -10,19 +10,18 @@ import lightgbm
 import numpy as np
 from numpy.typing import NDArray
 
-from batch.linear import LinearTrainer
-from batch.trainer import Trainer
+from batch.trainers.families import new_trainer
+from batch.trainers.trainer import TrainingRows
 from bench.streams.stream import Stream, steps
 from learners import families
 from learners.learner import Frozen, Learner
 from learners.linear.frozen import FrozenLinear
 from learners.trees import FrozenTrees
-from tidemill.declaration import LightGBM
-from tidemill.learner_kinds import LearnerKind, Linear
+from tidemill.learner_kinds import LearnerKind
 from tidemill.tasks import BINARY
+from tidemill.trainer_kinds import LightGBM, LinearModel
 
 Scores = NDArray[np.float64]
-RIDGE = 2.0  # of linear releases
 BLOCK = 512  # rows of a micro-batch where labels come at once
 
 
@@ -34,7 +33,7 @@ class Releases:
     """
 
     stream: Stream
-    settings: LightGBM | Linear
+    settings: LightGBM | LinearModel
     window_rows: int | None = None
     _texts: dict[int, bytes] = field(default_factory=dict)
 
@@ -51,19 +50,15 @@ class Releases:
         """The bytes of the release trained on what was known at a moment."""
         if moment_ms not in self._texts:
             rows, stream = self.rows(moment_ms), self.stream
-            labels = stream.labels[rows].astype(np.int8)
-            self._texts[moment_ms] = self._trainer().train(stream.vectors[rows], labels)
+            known = TrainingRows.of(stream.vectors[rows], stream.labels[rows])
+            # One thread: streams are served side by side, and OpenMP's threads wait by spinning.
+            trainer = new_trainer(self.settings, stream.schema, BINARY, threads=1)
+            self._texts[moment_ms] = trainer.train(known).data
         return self._texts[moment_ms]
-
-    def _trainer(self) -> Trainer | LinearTrainer:
-        if isinstance(self.settings, Linear):
-            return LinearTrainer(self.settings, self.stream.schema, BINARY, ridge=RIDGE)
-        # One thread: streams are served side by side, and OpenMP's threads wait by spinning.
-        return Trainer(self.settings, self.stream.schema, threads=1)
 
     def frozen(self, moment_ms: int) -> Frozen:
         """The same as the service loads it."""
-        parse = FrozenLinear.parse if isinstance(self.settings, Linear) else FrozenTrees.parse
+        parse = FrozenLinear.parse if isinstance(self.settings, LinearModel) else FrozenTrees.parse
         return parse(self.text(moment_ms))
 
 

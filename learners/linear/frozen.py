@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.learner import Scores, Vectors
+from learners.linear.compact import CompactRelease, every_slot
 from learners.linear.encoding import Encoder
 from learners.linear.kernels import Rule
 from learners.linear.table import Table, outputs_of
@@ -61,12 +62,14 @@ class FrozenLinear:
 
     @classmethod
     def parse(cls, data: bytes) -> FrozenLinear:
-        """Read what `Release` says. Raises ArtifactError for anything else."""
+        """Read what `Release` or `CompactRelease` says. Raises ArtifactError for anything else."""
         try:
-            release = msgspec.msgpack.decode(data, type=Release)
+            release = msgspec.msgpack.decode(data, type=Release | CompactRelease)
             hashed = release.hash_bits
             if hashed is not None and not 1 <= hashed <= MOST_HASH_BITS:
                 raise ValueError(f"hash_bits: found {hashed}; allowed: 1 to {MOST_HASH_BITS}")
+            if isinstance(release, CompactRelease):
+                release = _whole(release)
             return cls(release, hashlib.sha256(data).hexdigest())
         except (msgspec.DecodeError, ValueError, DeclarationError) as error:
             raise ArtifactError(f"linear release: {error}") from error
@@ -87,6 +90,17 @@ class FrozenLinear:
 
 MOST_HASH_BITS = 26
 """2^26 slots are 2 GiB of weights."""
+
+
+def _whole(release: CompactRelease) -> Release:
+    outputs = outputs_of(Task(release.task, release.classes))
+    most = 1 + 2 * len(release.features) + len(release.keys) // 8 + (1 << (release.hash_bits or 0))
+    weights, evidence = every_slot(release, outputs, most)
+    return Release(
+        task=release.task, classes=release.classes, features=release.features,
+        categorical=release.categorical, hash_bits=release.hash_bits, unit=release.unit,
+        moments=release.moments, keys=release.keys, weights=weights, evidence=evidence,
+    )  # fmt: skip
 
 
 def shaped(scores: Scores, task: Task) -> Scores:

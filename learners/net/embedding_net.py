@@ -32,10 +32,11 @@ _MOST_ROWS = 2**31 - 1
 class EmbeddingNet:
     """Numbers and embedded ids through a small net; what it learned is added to the release.
 
-    From a net of its own shape it takes over weights, embeddings and optimizer state. From any
-    other release it takes the raw score as a fixed offset, and the last layer starts at 0. Step
-    sizes: Duchi, Hazan and Singer (JMLR 2011), diagonal AdaGrad, on the sums of a block's slopes.
-    Ids: Liu et al., "Monolith" (2022, arXiv:2209.07663), section 2.1.
+    From a net of its own shape, or of one with fewer units in its layers (a pruned release), it
+    takes over shape, weights, embeddings and optimizer state. From any other release it takes the
+    raw score as a fixed offset, and the last layer starts at 0. Step sizes: Duchi, Hazan and Singer
+    (JMLR 2011), diagonal AdaGrad, on the sums of a block's slopes. Ids: Liu et al., "Monolith"
+    (2022, arXiv:2209.07663), section 2.1.
 
     Examples are learned in blocks counted by their own number; those of an incomplete block wait in
     the state, and predictions are made with what whole blocks taught. An example of weight 0 is
@@ -58,6 +59,8 @@ class EmbeddingNet:
     def warm_start(cls, release: Frozen, settings: Settings, schema: FeatureSchema) -> EmbeddingNet:
         """A net that predicts what the release predicts, primed to move little at first."""
         shape = shape_of(release.task, schema, settings.embedding, settings.hidden)
+        if isinstance(release, FrozenNet) and release.network.shape.is_pruned(shape):
+            shape = release.network.shape
         return cls(release, settings, shape)
 
     @classmethod

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.learner import Scores, Vectors
+from learners.net.int8 import FORMAT_INT8, compacted, expanded
 from learners.net.loss import predictions_of
 from learners.net.network import Network
 from learners.net.shape import NetShape
@@ -48,14 +49,18 @@ class FrozenNet:
     def parse(cls, data: bytes) -> FrozenNet:
         """Read what `net_bytes` wrote. Raises ArtifactError for anything else."""
         arrays, words = read_tensors(data)
-        if words.get("format") != FORMAT:
-            raise ArtifactError(f"net: found format {words.get('format')!r}; allowed: {FORMAT!r}")
+        if words.get("format") not in (FORMAT, FORMAT_INT8):
+            allowed = f"{FORMAT!r}, {FORMAT_INT8!r}"
+            raise ArtifactError(f"net: found format {words.get('format')!r}; allowed: {allowed}")
         try:
             said = msgspec.json.decode(words.get("net", ""), type=_Description)
             task = Task(said.kind, said.classes)  # type: ignore[arg-type]
         except Exception as error:
             raise ArtifactError(f"net: {error}") from error
         shape = NetShape(task, said.features, said.categorical, said.embedding, said.hidden)
+        _check_shape(shape)
+        if words["format"] == FORMAT_INT8:
+            arrays = expanded(shape, arrays)
         _check(shape, arrays)
         table = EmbeddingTable(len(shape.categorical), shape.embedding, _NO_TURNOVER)
         keys = arrays["keys"]
@@ -78,8 +83,8 @@ class FrozenNet:
         return predictions_of(self.task, self.raw_many(vectors))
 
 
-def net_bytes(network: Network) -> bytes:
-    """A network as a release's bytes; equal networks give equal bytes."""
+def net_bytes(network: Network, int8: bool = False) -> bytes:
+    """A network as a release's bytes, with `int8` rounded; equal networks give equal bytes."""
     shape, rows = network.shape, network.table.all_rows()
     said = _Description(
         shape.task.kind, shape.task.classes, shape.features, shape.categorical, shape.embedding,
@@ -93,7 +98,10 @@ def net_bytes(network: Network) -> bytes:
         "embeddings": rows.values[:, : shape.embedding],
         "embedding_sums": rows.values[:, shape.embedding :],
     }
-    return write_tensors(arrays, {"format": FORMAT, "net": msgspec.json.encode(said).decode()})
+    words = {"format": FORMAT, "net": msgspec.json.encode(said).decode()}
+    if int8:
+        arrays, words["format"] = compacted(shape, arrays), FORMAT_INT8
+    return write_tensors(arrays, words)
 
 
 def shape_of(
@@ -103,12 +111,16 @@ def shape_of(
     return NetShape(task, schema.names, schema.categorical, embedding, hidden)
 
 
-def _check(shape: NetShape, arrays: dict[str, NDArray[Any]]) -> None:
-    """Raises ArtifactError unless the arrays are those of the shape."""
+def _check_shape(shape: NetShape) -> None:
+    """Raises ArtifactError for a shape that no net has."""
     if not set(shape.categorical) <= set(shape.features) or not shape.hidden:
         raise ArtifactError(f"net: found ids {shape.categorical}; allowed: some of its features")
     if not all(0 < size <= _MOST_UNITS for size in (shape.embedding, *shape.hidden)):
         raise ArtifactError(f"net: found {shape}; allowed: layers of 1 to {_MOST_UNITS}")
+
+
+def _check(shape: NetShape, arrays: dict[str, NDArray[Any]]) -> None:
+    """Raises ArtifactError unless the arrays are those of the shape."""
     columns, rows = len(shape.categorical), len(arrays.get("keys", ()))
     expected: dict[str, tuple[type, tuple[int, ...]]] = {
         "dense": (np.float32, (shape.dense_length,)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -82,6 +82,13 @@ class NetShape:
             limit = np.sqrt(6 / len(weights))
             weights[:] = limit * _uniform(seed, number, weights.size).reshape(weights.shape)
         return dense
+
+    def is_pruned(self, whole: NetShape) -> bool:
+        """True for the shape of a net like `whole` with fewer units in some hidden layers."""
+        return replace(self, hidden=whole.hidden) == whole and (
+            len(self.hidden) == len(whole.hidden)
+            and all(few <= many for few, many in zip(self.hidden, whole.hidden, strict=True))
+        )
 
     def __str__(self) -> str:
         sizes = "-".join(map(str, self.sizes.tolist()))

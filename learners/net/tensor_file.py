@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tidemill.errors import ArtifactError
 
-_DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8"}
+_DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U32": "<u4", "I8": "|i1", "U8": "|u1"}
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _WORDS = "__metadata__"
 _MOST_HEADER_BYTES = 1_000_000
@@ -32,7 +32,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def write_tensors(arrays: Mapping[str, NDArray[Any]], words: Mapping[str, str]) -> bytes:
-    """A file of float32, float64 and int64 arrays and some words; equal input, equal bytes."""
+    """A file of arrays of the dtypes above and some words; equal input, equal bytes."""
     header: dict[str, Any] = {_WORDS: dict(sorted(words.items()))}
     chunks, at = [], 0
     for name, array in sorted(arrays.items()):

@@ -26,7 +26,7 @@ class Publisher:
         world.release()
         self.project = make_project()
         self.schema = schema_of(self.project)
-        release = load_release(world.registry, "r0001", self.schema)
+        release = load_release(world.registry, "r0001", self.project)
         self.net: Learner = warm_start(NET, release, self.schema)
         self.number, self.base = 0, 0
         self.random = np.random.default_rng(3)

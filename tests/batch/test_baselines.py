@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from batch.baselines import request_feature_names, score_release, static_baseline
-from batch.dataset import extract
+from batch.datasets.dataset import extract
 from batch.retrain import Options, retrain
 from batch.training_set import TrainingSet
 from features.plan import compile_plan
@@ -45,6 +45,6 @@ def test_a_release_is_scored_by_its_name(project: Project, backfilled: Path) -> 
     retrain(project, backfilled, lambda announcement: None, FakeClock(5), Options(threads=1))
     registry = Registry(backfilled, "p")
     data = extract(TrainingSet(backfilled, compile_plan(project))).data
-    assert 0.85 < auc(data.labels, score_release(registry, "r0001", data.vectors))
+    assert 0.85 < auc(data.labels, score_release(registry, "r0001", project, data.vectors))
     with pytest.raises(ArtifactError, match="release r0002"):
-        score_release(registry, "r0002", data.vectors)
+        score_release(registry, "r0002", project, data.vectors)

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 from releases import Release, regression_release, release, synthetic
 from slow_linear import SlowLinear, primed_by
 
-from batch.linear import LinearTrainer
+from batch.trainers.linear import LinearTrainer
+from batch.trainers.trainer import TrainingRows
 from learners.linear.frozen import FrozenLinear
 from learners.linear.learner import FLOOR, PRIME_ROWS, PRIME_SHARE, LinearLearner
 from learners.trees import FrozenTrees
 from tidemill.learner_kinds import Linear
 from tidemill.schema import FeatureSchema
 from tidemill.tasks import BINARY, REGRESSION, Task
+from tidemill.trainer_kinds import LinearModel
 
 CLASSES = Task("multiclass", 3)
 NAMES = tuple(f"Column_{number}" for number in range(8))
@@ -36,11 +38,24 @@ def labels_of(task: Task, rows: int, seed: int) -> tuple[NDArray[np.float32], ND
     return vectors, labels
 
 
+def linear_of(  # noqa: PLR0913  what a release is made of
+    vectors: NDArray[np.float32],
+    labels: NDArray[Any],
+    schema: FeatureSchema,
+    task: Task,
+    settings: Linear,
+) -> FrozenLinear:
+    """A linear release of rows, in the slots of a learner's settings."""
+    model = LinearModel(ridge=max(1.0, settings.l2), hash_bits=settings.hash_bits)
+    rows = TrainingRows.of(vectors, labels)
+    return FrozenLinear.parse(LinearTrainer(model, schema, task).train(rows).data)
+
+
 @cache
 def linear_release(task: Task, settings: Linear) -> FrozenLinear:
     """A linear release of a task, of data that no case learns."""
     vectors, labels = labels_of(task, 3000, 1)
-    return FrozenLinear.parse(LinearTrainer(settings, SCHEMA, task).train(vectors, labels))
+    return linear_of(vectors, labels, SCHEMA, task, settings)
 
 
 def slow_on_trees(

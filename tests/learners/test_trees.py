@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from releases import CATEGORIES, FEATURES, release
 
-from learners.trees import FrozenTrees, _rounded_down
+from learners.trees import FrozenTrees, rounded_down
 from tidemill.errors import ArtifactError
 
 
@@ -49,7 +49,7 @@ def test_leaves_equal_lightgbm(parameters: dict[str, float]) -> None:
 def test_thresholds_are_inclusive() -> None:
     """A value equal to a threshold goes where LightGBM sends it."""
     trees = FrozenTrees.parse(release().text)
-    arrays = trees._arrays
+    arrays = trees.arrays
     numerical = np.flatnonzero(arrays.words == 0)[:200]
     vectors = np.resize(release().vectors, (len(numerical), FEATURES)).copy()
     exact = arrays.thresholds[numerical]
@@ -124,7 +124,7 @@ def test_children_in_a_circle_are_refused() -> None:
 def test_thresholds_beyond_float32_send_every_value_as_before() -> None:
     """A threshold rounded down to float32 parts the same float32 values as the float64 did."""
     thresholds = np.array([1e300, -1e300, 0.1, -0.1, 1.0, 1e-45, 1e-60, 3.4028236e38])
-    down = _rounded_down(thresholds)
+    down = rounded_down(thresholds)
     nearest = np.array([np.inf, -np.inf, 0.1, -0.1, 1, 0, 1e-45, 3.4e38, -3.4e38], np.float32)
     values = np.concatenate([nearest, np.nextafter(nearest, 0), np.nextafter(nearest, np.inf)])
     np.testing.assert_array_equal(

@@ -16,9 +16,13 @@ from tidemill import (
     Label,
     LabelRate,
     LightGBM,
+    Linear,
+    LinearModel,
+    Mixture,
     Project,
     Request,
     RequestFeature,
+    Search,
     TreeHead,
     Window,
     category,
@@ -286,6 +290,49 @@ MISTAKES: dict[str, tuple[Callable[[], object], str, object, str]] = {
         True,
         "a number from 0 to 1",
     ),
+    "gate confidence": (
+        lambda: Gate(confidence=1.0),
+        "Gate.confidence",
+        1.0,
+        "a number from 0.5 to 0.999",
+    ),
+    "gate harm": (lambda: Gate(harm=-0.1), "Gate.harm", -0.1, "a number from 0 to 10"),
+    "gate calibration": (
+        lambda: Gate(calibration=-1),
+        "Gate.calibration",
+        -1,
+        "a number from 0 to 10",
+    ),
+    "gate calibration error": (
+        lambda: Gate(calibration_error=2),
+        "Gate.calibration_error",
+        2,
+        "a number from 0 to 1",
+    ),
+    "gate slice rows": (
+        lambda: Gate(slice_rows=5),
+        "Gate.slice_rows",
+        5,
+        "a number from 20 to 1e+12",
+    ),
+    "gate bad cases": (
+        lambda: Gate(bad_cases=-1),
+        "Gate.bad_cases",
+        -1,
+        "a number from 0 to 1000",
+    ),
+    "gate latency": (
+        lambda: Gate(latency_us=0),
+        "Gate.latency_us",
+        0,
+        "a number from 0.1 to 6e+07",
+    ),
+    "gate size": (
+        lambda: Gate(size_bytes=1.5),
+        "Gate.size_bytes",
+        1.5,
+        "a whole number from 1 to 1000000000000",
+    ),
     "bad case": (lambda: BadCase("missed", 1), "BadCase missed.when", 1, "an expression"),
     "project name": (lambda: project(name="My shop"), "Project.name", "My shop", NAME),
     "project events": (lambda: project(events=[]), "Project.events", [], "a tuple"),
@@ -493,3 +540,18 @@ def test_label_rates_bring_the_event_they_aggregate() -> None:
     fields = {"card": str, "shop": str | None, "value": float}
     assert (fields, None) == (rated.label_event.fields, project().label_event)
     assert ["bad_card_1d", "bad_shop_1d"] == rated.feature_names
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trainer": LinearModel()},
+        {"search": Search(families=(LightGBM(), LinearModel()))},
+        {"trainer": LinearModel(), "learner": Mixture("both", (Linear(), TreeHead()))},
+    ],
+)
+def test_a_head_goes_with_trees_alone(changes: dict[str, Any]) -> None:
+    """What trains or may find anything else needs a learner that stands on any release."""
+    with pytest.raises(DeclarationError, match="TreeHead with LinearModel'; allowed: a learner"):
+        project(**changes)
+    assert project(**(changes | {"learner": Linear()})).trainers

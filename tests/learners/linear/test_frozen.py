@@ -12,11 +12,12 @@ import pytest
 from case_linear import CLASSES, SCHEMA, labels_of
 from releases import synthetic
 
-from batch.linear import LinearTrainer
+from batch.trainers.linear import LinearTrainer
+from batch.trainers.trainer import TrainingRows
 from learners.linear.frozen import FrozenLinear
 from tidemill.errors import ArtifactError
-from tidemill.learner_kinds import Linear
 from tidemill.tasks import BINARY, Task
+from tidemill.trainer_kinds import LinearModel
 
 NAN = np.array([np.nan]).tobytes()
 
@@ -25,7 +26,8 @@ NAN = np.array([np.nan]).tobytes()
 def made(task: Task = BINARY) -> bytes:
     """The bytes of a release."""
     vectors, labels = labels_of(task, 500, 1)
-    return LinearTrainer(Linear(hash_bits=None), SCHEMA, task).train(vectors, labels)
+    trainer = LinearTrainer(LinearModel(hash_bits=None), SCHEMA, task)
+    return trainer.train(TrainingRows.of(vectors, labels)).data
 
 
 def test_predictions_are_the_linked_raws() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 import pytest
-from case_linear import CLASSES, SCHEMA, labels_of, linear_release
+from case_linear import CLASSES, SCHEMA, labels_of, linear_of, linear_release
 from releases import release, synthetic
 
 from learners.linear.kernels import N, Z
@@ -238,11 +238,8 @@ def test_a_regressions_steps_have_its_unit() -> None:
 
 def started_regression(scale: float) -> LinearLearner:
     """A learner of the classes' numbers times a scale."""
-    from batch.linear import LinearTrainer
-    from learners.linear.frozen import FrozenLinear
     from tidemill.tasks import REGRESSION
 
     vectors, labels = labels_of(CLASSES, 2000, 1)
-    trainer = LinearTrainer(NUMBERED, SCHEMA, REGRESSION)
-    made = FrozenLinear.parse(trainer.train(vectors, labels * scale))
+    made = linear_of(vectors, labels * scale, SCHEMA, REGRESSION, NUMBERED)
     return LinearLearner.warm_start(made, NUMBERED, SCHEMA)

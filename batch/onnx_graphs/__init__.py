@@ -1,0 +1,1 @@
+"""A release of each family as an ONNX graph."""
