@@ -125,9 +125,10 @@ class Run:
     def stage(self, name: str, make: Callable[[], Mapping[str, bytes]]) -> dict[str, bytes]:
         """A stage's files by name, made unless they were; raises what `make` raises, and OSError.
 
-        A file that was changed since counts as not made.
+        A file that was changed since counts as not made; where the stage then gives other files,
+        those that came after it were made of the old ones, and count as not done.
         """
-        done = next((stage for stage in self.record.stages if stage.name == name), None)
+        before, done, after = self._around(name)
         found = None if done is None else self._read(done)
         if found is not None:
             return found
@@ -138,13 +139,14 @@ class Run:
             write_whole(self.folder / file, data)
         seconds = (self._clock.now_ms() - started) / 1000
         digests = {file: hashlib.sha256(data).hexdigest() for file, data in made.items()}
-        stages = [stage for stage in self.record.stages if stage.name != name]
-        self._write(
-            msgspec.structs.replace(
-                self.record, stages=[*stages, StageDone(name, started, seconds, digests)]
-            )
-        )
+        kept = after if done is not None and done.files == digests else []
+        stages = [*before, StageDone(name, started, seconds, digests), *kept]
+        self._write(msgspec.structs.replace(self.record, stages=stages))
         return made
+
+    def forget(self, name: str) -> None:
+        """What a stage gave cannot be used any more: it and those after it count as not done."""
+        self._write(msgspec.structs.replace(self.record, stages=self._around(name)[0]))
 
     def note(self, **changes: str) -> None:
         """Enter what is known by now: the dataset, the release."""
@@ -160,6 +162,15 @@ class Run:
                 ended_ms=max(self._clock.now_ms(), 1),
             )
         )
+
+    def _around(self, name: str) -> tuple[list[StageDone], StageDone | None, list[StageDone]]:
+        """The stages done before one, that one if it is done, and those done after it."""
+        stages = self.record.stages
+        names = [stage.name for stage in stages]
+        if name not in names:
+            return stages, None, []
+        place = names.index(name)
+        return stages[:place], stages[place], stages[place + 1 :]
 
     def _read(self, done: StageDone) -> dict[str, bytes] | None:
         found = {}

@@ -77,7 +77,9 @@ class Objective:
         """The loss on all folds, the newest first and on few rows at first."""
         found: list[Measured] = []
         worth = self._worth(best, 0)
-        for rung in self.rungs:
+        # Refined trials are few, and their rounds are those for all rows: fewer say nothing.
+        refined = bool(trial.user_attrs.get(FIXED))
+        for rung in self.rungs[-1:] if refined else self.rungs:
             whole = rung is self.rungs[-1]
             measured = self._measured(trial, settings, 0, rung, worth if whole else math.inf)
             if not whole and trial.should_prune():

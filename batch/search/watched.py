@@ -87,7 +87,7 @@ class Watched:
 
 
 def losses_of(task: Task, rows: TrainingRows, scores: Scores) -> Losses:
-    """Each row's loss as the gate counts it: log-loss or squared error; NaN where a score is none."""
+    """Each row's loss as the gate counts it, log-loss or squared error; NaN where a score is."""
     values: Losses = np.asarray(scores, np.float64)
     if not np.isfinite(values).all():
         return np.full(len(rows), math.nan)

@@ -21,13 +21,14 @@ from urllib.parse import urlparse
 
 import numpy as np
 
+from batch.dask_cluster import dask_client
 from batch.progress import Progress, Silent
 from batch.trainers.trainer import TrainingRows, Watch
 from batch.trainers.trees import TreesTrainer
 from learners.learner import checked_labels
 from learners.release import TREES_FILE, ModelFile
 from learners.trees import FrozenTrees
-from tidemill.errors import ServiceError, SettingsError, TrainingFailed
+from tidemill.errors import ServiceError, TrainingFailed
 from tidemill.schema import FeatureSchema
 from tidemill.tasks import BINARY, Task
 from tidemill.trainer_kinds import LightGBM
@@ -52,24 +53,12 @@ def connect_trees(
     Raises SettingsError without the `dask` extra, ServiceError when the scheduler does not answer
     or has too few workers.
     """
-    try:
-        import distributed
-    except ImportError:
-        raise SettingsError(
-            "--dask: found no Dask; allowed: with it (pip install 'tidemill[dask]')"
-        ) from None
-    try:
-        connect: Any = distributed.Client
-        client = connect(address, timeout=timeout_seconds)
-    except (OSError, TimeoutError, ValueError) as error:
-        raise ServiceError(f"Dask: scheduler {address}: {error}") from None
-    with client:
+    with dask_client(address, timeout_seconds) as client:
         found = sorted(client.nthreads())
         wanted = len(found) if workers is None else workers
-        if not found or len(found) < wanted:
-            allowed = f"{wanted} or more" if wanted else "one or more"
+        if len(found) < wanted:
             raise ServiceError(
-                f"Dask: scheduler {address}: found {len(found)} workers; allowed: {allowed}"
+                f"Dask: scheduler {address}: found {len(found)} workers; allowed: {wanted} or more"
             )
         yield TreesCluster(client, found[:wanted])
 

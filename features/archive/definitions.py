@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import msgspec
 
 from features.evolution.differences import Definition, compare, define
 from features.plan import FeaturePlan
+from tidemill.durable import write_whole
 
 
 def write_definition(home: Path, plan: FeaturePlan, now_ms: int) -> None:
@@ -20,12 +20,7 @@ def write_definition(home: Path, plan: FeaturePlan, now_ms: int) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    staging = path.with_suffix(f".{os.getpid()}.tmp")
-    with open(staging, "wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(define(plan, now_ms))))
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(staging, path)
+    write_whole(path, msgspec.json.format(msgspec.json.encode(define(plan, now_ms))))
 
 
 def read_definitions(home: Path, project: str) -> dict[str, Definition]:

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tidemill.durable import sync_folder, write_whole
 from tidemill.durations import DAY_MS
 from tidemill.errors import FencedError
 from tidemill.topics import EVENTS, EXAMPLES, PREDICTIONS
@@ -154,13 +155,7 @@ class ArchiveWriter:
 
     def _write_commit(self, next_offset: int) -> None:
         content = json.dumps({"next_offset": next_offset, "writer": self._name}).encode()
-        staging = self._commit.with_suffix(".tmp")
-        with open(staging, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(staging, self._commit)
-        _sync_folder(self._commit.parent)
+        write_whole(self._commit, content)
 
 
 def read_archive(
@@ -386,13 +381,4 @@ def _write_parquet(path: Path, table: pa.Table) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.rename(staging, path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a new name in the folder survive a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync_folder(path.parent)

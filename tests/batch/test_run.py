@@ -71,6 +71,35 @@ def test_a_file_that_changed_is_made_again(tmp_path: Path, damage) -> None:
     assert 2 == work.times
 
 
+@pytest.mark.parametrize(("found", "times"), [(b"1", 1), (b"other", 2)])
+def test_what_was_made_of_a_stage_goes_with_it(tmp_path: Path, found: bytes, times: int) -> None:
+    """Where a stage that is made again gives something else, those after it are made again too."""
+    later = Work(b=b"2")
+    run = begin(tmp_path)
+    run.stage("first", Work(a=b"1"))
+    run.stage("second", later)
+    (run.folder / "a").unlink()
+    again = begin(tmp_path)
+    assert {"a": found} == again.stage("first", Work(a=found))
+    again.stage("second", later)
+    assert times == later.times
+    assert ["first", "second"] == [stage.name for stage in again.record.stages]
+
+
+def test_a_stage_that_cannot_be_used_any_more_is_forgotten(tmp_path: Path) -> None:
+    """So are those after it; those before it stay."""
+    works = {name: Work(**{name: b"1"}) for name in ("a", "b", "c")}
+    run = begin(tmp_path)
+    for name, work in works.items():
+        run.stage(name, work)
+    run.forget("b")
+    again = begin(tmp_path)
+    assert ["a"] == [stage.name for stage in again.record.stages]
+    for name, work in works.items():
+        again.stage(name, work)
+    assert [1, 2, 2] == [work.times for work in works.values()]
+
+
 def test_only_the_same_is_gone_on_with(tmp_path: Path) -> None:
     """Another request, one that is too old, one that ended and one told to begin afresh."""
     first = begin(tmp_path)

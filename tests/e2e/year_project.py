@@ -10,5 +10,6 @@ from tidemill.loading import load_project
 WHOLE = tm.Search(trials=4, folds=2, time="2min")
 SMALL = tm.Search(families=(tm.LightGBM(leaves=15, rounds=20),), trials=2, folds=2)
 
-flights = load_project(PROJECT_FILE)
-project = replace(flights, search=WHOLE if os.environ.get("TIDEMILL_TEST_MONTHS") else SMALL)
+SEARCH = WHOLE if os.environ.get("TIDEMILL_TEST_MONTHS") else SMALL
+
+project = replace(load_project(PROJECT_FILE), search=SEARCH)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 
 from learners.learner import Scores
 from learners.net.tensor_file import read_tensors, write_tensors
+from tidemill.durable import write_whole
 from tidemill.errors import ArtifactError
 
 FORMAT = "tidemill net checkpoint 1"
@@ -76,26 +76,8 @@ class Checkpoints:
             "steps": str(progressed.steps),
             "seen": str(len(seen)),
         }
+        self._file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._file, write_tensors({**progressed.state, **seen}, words))
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file durably or not at all; its folder is made."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(part, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _digest(told: Mapping[str, str], arrays: Arrays) -> str:

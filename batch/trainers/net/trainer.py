@@ -84,7 +84,7 @@ class NetTrainer:
         rows = TrainingRows(rows.vectors, labels, checked_weights(rows.weights, len(rows)))
         self._progress.start(stage, self.steps)
         if self.settings.processes > 1 and self._group is None and watch is None:
-            from batch.trainers.net.distributed import Job, train_together
+            from batch.trainers.net.job import Job, train_together
 
             job = Job(self.settings, self.schema, self.task, self._threads, self._folder)
             return ModelFile(NET_FILE, train_together(job, rows, self._progress))

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from net_rows import SCHEMA, SETTINGS, Watched, killed, rows_of
 
-from batch.trainers.net import checkpoint
 from batch.trainers.net.checkpoint import Checkpoints, Progressed
 from batch.trainers.net.trainer import NetTrainer
+from tidemill import durable
 from tidemill.tasks import BINARY
 
 pytest.importorskip("torch")
@@ -82,7 +82,7 @@ def test_a_full_disk_leaves_the_last_one(tmp_path: Path, monkeypatch: pytest.Mon
     def full(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint.os, "fsync", full)
+    monkeypatch.setattr(durable.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         kept.write(Progressed(2, 0))
     assert (1, 2) == (kept.read().epochs, kept.read().steps)

@@ -12,15 +12,9 @@ from net_rows import ODD_ROWS, SCHEMA, TWO, Watched, killed, rows_of
 
 pytest.importorskip("torch")
 
-from batch.trainers.net import distributed  # noqa: E402  after torch is known to be there
-from batch.trainers.net.distributed import (  # noqa: E402
-    FAILED,
-    MODEL,
-    Job,
-    main,
-    read_job,
-    write_job,
-)
+from batch.trainers.net import job  # noqa: E402  after torch is known to be there
+from batch.trainers.net.distributed import main  # noqa: E402
+from batch.trainers.net.job import FAILED, MODEL, Job, read_job, write_job  # noqa: E402
 from batch.trainers.net.trainer import NetTrainer  # noqa: E402
 from learners.net.frozen_net import FrozenNet  # noqa: E402
 from tidemill.errors import TrainingFailed  # noqa: E402
@@ -94,7 +88,7 @@ def test_no_model_is_a_training_that_failed(
             (folder / name).write_bytes(data)
         return "Traceback\nit broke\n\n"
 
-    monkeypatch.setattr(distributed, "_run", run)
+    monkeypatch.setattr(job, "_run", run)
     with pytest.raises(TrainingFailed, match=said):
         NetTrainer(TWO, SCHEMA, BINARY).train(rows_of(1, ODD_ROWS))
 
