@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from own_trainer import Nearest
 
+import batch.run
+import tidemill
 from batch.exit_codes import ExitCode
-from batch.retrain import Options, RetrainResult, retrain
+from batch.retrain import Options, RetrainResult, _key, retrain
 from batch.run import Runs
+from features.archive.events import Rules
 from learners.trees import FrozenTrees
 from tidemill.clock import FakeClock
 from tidemill.dataset_rule import DatasetRule
 from tidemill.declaration import Gate, Project
 from tidemill.durations import DAY_MS
 from tidemill.errors import ArtifactError, BusUnavailable, LockedError, TrainingFailed
+from tidemill.label import Label
 from tidemill.learner_kinds import Linear, TreeHead
 from tidemill.registry import Registry
 from tidemill.schema import schema_of
@@ -198,3 +204,97 @@ def test_a_failure_is_noted_and_gone_on_with(
     assert ExitCode.PUBLISHED == run(project, backfilled).exit_code
     record = Runs(backfilled, "p").record("run0001")
     assert (2, "", "published") == (record.attempts, record.error, record.outcome)
+
+
+class Interrupted(BaseException):
+    """Stands for the end of the process."""
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, stage: str, project: Project, home: Path) -> None:
+    """A retrain that ends just before one of its stages is entered as done."""
+    whole = batch.run.Run.stage
+
+    def ends(run: batch.run.Run, name: str, make: Callable[[], Any]) -> dict[str, bytes]:
+        found = whole(run, name, make)
+        if name == stage:
+            run.forget(name)
+            raise Interrupted
+        return found
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(batch.run.Run, "stage", ends)
+        run(project, home)
+
+
+def test_a_dataset_that_was_removed_is_made_again(
+    project: Project, backfilled: Path, go_live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what the archive has by now, and so is all that was made of the old one."""
+    interrupted(monkeypatch, "gate", project, backfilled)
+    (removed,) = (backfilled / "datasets/p").glob("d*")
+    shutil.rmtree(removed)
+    go_live(backfilled)
+    result = run(project, backfilled)
+    assert (ExitCode.PUBLISHED, "run0001") == (result.exit_code, result.run)
+    assert 20 * 144 + 1440 == result.dataset.rows == result.report.rows
+    assert result.dataset.id == Registry(backfilled, "p").manifest("r0001").dataset
+
+
+def test_a_champion_that_was_removed_is_not_compared_with(
+    project: Project, backfilled: Path, go_live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that is gone on with takes the one that is there by then."""
+    run(project, backfilled)
+    go_live(backfilled)
+    interrupted(monkeypatch, "gate", project, backfilled)
+    shutil.rmtree(backfilled / "releases/p/r0001")
+    result = run(project, backfilled)
+    assert (ExitCode.PUBLISHED, "run0002") == (result.exit_code, result.run)
+    assert (None, "") == (
+        result.report.champion_release, Registry(backfilled, "p").manifest("r0002").parent,
+    )  # fmt: skip
+
+
+def test_a_release_is_published_once_though_the_clock_goes_back(
+    project: Project, backfilled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that was killed just after it had published finds its release, whatever the time."""
+    clock = FakeClock(CLOCK.now_ms())
+
+    def told(announcement: Announcement) -> None:
+        """Nobody listens."""
+
+    next_name = Registry.next_name
+
+    def set_back(registry: Registry) -> str:
+        clock.advance(-DAY_MS)
+        return next_name(registry)
+
+    with monkeypatch.context() as patched, pytest.raises(Interrupted):
+        patched.setattr(Registry, "next_name", set_back)
+        patched.setattr(Registry, "enter", _ends)
+        retrain(project, backfilled, told, clock, Options(threads=1))
+    result = retrain(project, backfilled, told, clock, Options(threads=1))
+    assert ("r0001", ["r0001"]) == (result.release, Registry(backfilled, "p").names())
+
+
+def _ends(*_: object) -> None:
+    raise Interrupted
+
+
+def test_what_a_run_depends_on_is_in_its_key(
+    make_project: Callable[..., Project], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run is gone on with only by what would have given the same."""
+    project = make_project()
+    others = (
+        _key(project, Options(rules=Rules(skew_ms=1))),
+        _key(make_project(label=Label(key=("kind",), wait="2d")), Options()),
+        _key(make_project(dataset=DatasetRule(where="x1 > 1")), Options()),
+        _key(make_project(dataset=DatasetRule(where="x1 < 1")), Options()),
+    )
+    key = _key(project, Options(threads=3))
+    monkeypatch.setattr(tidemill, "__version__", "another")
+    assert 2 + len(others) == len({key, _key(project, Options()), *others})
+    monkeypatch.undo()
+    assert key == _key(make_project(), Options())
