@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+import tidemill
 from batch.datasets.build import NO_EXAMPLES, SINGLE_CLASS
 from batch.datasets.manifest import DatasetManifest
 from batch.exit_codes import ExitCode
@@ -109,17 +110,19 @@ def _refused(run: str, report: GateReport, dataset: DatasetManifest) -> RetrainR
 
 
 def _key(project: Project, options: Options) -> str:
-    """What this retrain is asked to do: another does not go on with its run."""
+    """What this retrain is asked to do, and by which code: another does not go on with its run."""
     asked = {
+        "version": tidemill.__version__,
         "schema": compile_plan(project).schema.hash,
         "declared": [
             project.dataset, project.trainer, project.search, project.compression,
-            project.learner, project.gate, project.bad_cases, project.slices,
+            project.learner, project.gate, project.bad_cases, project.slices, project.label,
         ],
+        "rules": options.rules,
         "skipped": [options.quarantined.skipped, options.quarantined.since],
         "forced": options.forced_by,
     }  # fmt: skip
-    data = msgspec.json.encode(asked, enc_hook=_named)
+    data = msgspec.json.encode(asked, enc_hook=_named, order="deterministic")
     return hashlib.sha256(data).hexdigest()[:16]
 
 

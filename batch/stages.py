@@ -77,13 +77,16 @@ class Stages:
     def champion(self) -> Champion | None:
         """The release that serves this schema when the run begins: later it may be the run's own.
 
-        A release for other vectors is nothing to compare with.
+        A release for other vectors is nothing to compare with, nor is one that was removed since.
         """
 
         def look() -> Files:
             return {"champion.txt": (self.registry.champion(self.plan.schema.hash) or "").encode()}
 
         name = self.run.stage("champion", look)["champion.txt"].decode()
+        if name and name not in self.registry.names() and self._own_release is None:
+            self.run.forget("champion")
+            name = self.run.stage("champion", look)["champion.txt"].decode()
         if not name:
             return None
         trained_to = self.registry.manifest(name).trained_to_ms
@@ -100,6 +103,9 @@ class Stages:
             return {"dataset.txt": made.id.encode()}
 
         name = self.run.stage("dataset", make)["dataset.txt"].decode()
+        if not store.folder(name).is_dir() and self._own_release is None:  # removed since
+            self.run.forget("dataset")
+            name = self.run.stage("dataset", make)["dataset.txt"].decode()
         self.run.note(dataset=name)
         return store.manifest(name), store.read(name)
 
@@ -205,7 +211,7 @@ class Stages:
 
         def publish() -> Files:
             # An attempt before may have published, and been killed before it could say so.
-            name = self.registry.release_of(self.run.id, self.run.record.started_ms)
+            name = self._own_release
             if name is None:
                 manifest = self._manifest(settings, made_of, report)
                 name = self.registry.publish(manifest, {model.name: model.data}).release
@@ -224,6 +230,11 @@ class Stages:
             return {}
 
         self.run.stage("announce", tell)
+
+    @property
+    def _own_release(self) -> str | None:
+        """What this run has published, if it came so far."""
+        return self.registry.release_of(self.run.id, self.run.record.started_ms)
 
     def _trained(
         self, stage: str, settings: TrainerKind, rows: TrainingRows, champion: Champion | None
@@ -260,7 +271,8 @@ class Stages:
             project=self.plan.project.name,
             schema=schema.hash,
             features=list(schema.names),
-            created_ms=self.clock.now_ms(),
+            # Not before its run began, by whatever clock: by that the run knows it again.
+            created_ms=max(self.clock.now_ms(), self.run.record.started_ms),
             trained_from_ms=int(data.times.min()),
             trained_to_ms=int(data.label_times.max()) + 1,
             rows=dataset.rows,

@@ -31,7 +31,7 @@ class LearnerKind:
 class TreeHead(LearnerKind):
     """An online linear head on the frozen trees of the release (AdaGrad).
 
-    One example moves the log-odds by at most `max_step` (a regression's value by as many standard
+    `learning_rate` is that of up to 200 trees; of more each moves less, in proportion. One example moves the log-odds by at most `max_step` (a regression's value by as many standard
     deviations of what the release predicts).
     """
 

@@ -8,7 +8,7 @@ their statistics (`sample`, `parts`). The same input gives the same bytes and so
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ from batch.datasets.dataset import Quarantined
 from batch.datasets.manifest import DatasetManifest
 from batch.datasets.once import SAMPLED, Range, count_once, newest_times
 from batch.datasets.parts import PartWriter, Rows
-from batch.datasets.sample import Cut, Sampler, match
+from batch.datasets.sample import Cut, Matched, Sampler, match
 from batch.datasets.sorted_rows import SortedRows, bounds_of, bucket_rows
 from batch.datasets.statistics import Statistics
 from batch.datasets.store import DatasetStore
@@ -148,7 +148,7 @@ class _Making:
             raise self._nothing()
         start = self._tally.newest_ms + 1 - self._plan.project.gate.holdout_ms
         cut = Cut(start - self._rule.gap_ms, start, self._tally.newest_ms + 1)
-        matched = None
+        matched: Sequence[Matched] = ()
         if self._rule.match is not None:
             matched = match(self._rule, rows.facts(), self._tally.rows, cut, self._scratch)
         sampler = Sampler(self._plan, self._rule, cut, matched)

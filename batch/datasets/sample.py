@@ -6,7 +6,7 @@ which others there are, but for those it is matched with.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,8 +73,9 @@ class Sampler:
     """Applies a rule's match, shares and weights to rows."""
 
     def __init__(
-        self, plan: FeaturePlan, rule: DatasetRule, cut: Cut, matched: Matched | None = None
+        self, plan: FeaturePlan, rule: DatasetRule, cut: Cut, matched: Sequence[Matched] = ()
     ) -> None:
+        """`matched`: what `match` found, where the rule has one."""
         self._plan, self._rule, self._cut, self._matched = plan, rule, cut, matched
 
     def drawn(self, rows: Rows) -> Rows:
@@ -85,8 +86,11 @@ class Sampler:
         copies = np.ones(len(rows), np.int64)
         weights = rows.column("weight").copy()
         hashes = row_hashes(rows.facts, self._rule.seed)
-        if self._matched is not None:
-            self._match(rows, hashes, copies, weights)
+        trained = self._cut.trained_on(rows.facts)
+        for part, matched in zip((trained, ~trained), self._matched, strict=False):
+            negative = part & (rows.column("label") == 0)
+            copies[negative] = matched.stay(rows.column(ENTITY)[negative], hashes[negative])
+            weights[negative] *= matched.factor
         for each in self._rule.shares:
             of_label = rows.column("label") == each.label
             # Another hash than the match's: what it kept has low ones.
@@ -101,19 +105,6 @@ class Sampler:
         )
         return Rows(facts, rows.vectors).take(np.repeat(np.arange(len(rows)), copies))
 
-    def _match(
-        self,
-        rows: Rows,
-        hashes: NDArray[np.uint64],
-        copies: NDArray[np.int64],
-        weights: NDArray[np.float64],
-    ) -> None:
-        assert self._matched is not None
-        negative = rows.column("label") == 0
-        stay = self._matched.stay(rows.column(ENTITY)[negative], hashes[negative])
-        copies[negative] = stay
-        weights[negative] *= self._matched.factor
-
     def _bad(self, rows: Rows) -> NDArray[np.bool_]:
         bad = np.zeros(len(rows), np.bool_)
         columns = judged_columns(self._plan, rows)
@@ -124,27 +115,47 @@ class Sampler:
 
 def match(
     rule: DatasetRule, facts: Iterable[pa.Table], rows: int, cut: Cut, scratch: Path
-) -> Matched:
-    """Find which negatives stay, from all rows, one bucket in memory. Raises OSError."""
+) -> tuple[Matched, Matched]:
+    """Find which negatives stay, one bucket in memory: of what is trained on, and of the gap.
+
+    Each part by itself: a label that came after the cut has no say in what is trained on before
+    the gate. Raises OSError.
+    """
     assert rule.match is not None
-    buckets = Buckets(scratch / "entities", bucket_count(rows))
-    weight = np.zeros(2)
+    count, weights = bucket_count(rows), [0.0, 0.0]
+    parts = [Buckets(scratch / name, count) for name in ("trained on", "gap")]
     for table in facts:
-        table = table.filter(pa.array(~cut.held_out(table)))
-        records = np.empty(len(table), RECORD)
-        records["key"], records["other"] = table[ENTITY].to_numpy(), row_hashes(table, rule.seed)
-        # The weight in the place of an offset, its sign the class.
-        positive = table["label"].to_numpy() != 0
-        weights = table["weight"].to_numpy()
-        records["offset"] = np.where(positive, -weights, weights).view(np.int64)
-        weight[0] += weights[~positive].sum()
-        buckets.add(records)
-    found = [_limits(records, rule.match.negatives) for records in buckets]
-    entities, limits = (np.concatenate([each[place] for each in found]) for place in (0, 1))
-    weight[1] = sum(each[2] for each in found)
+        trained = cut.trained_on(table)
+        for part, chosen in enumerate((trained, ~(trained | cut.held_out(table)))):
+            records, weight = _records(table.filter(pa.array(chosen)), rule.seed)
+            parts[part].add(records)
+            weights[part] += weight
+    one, other = (
+        _matched(each, weight, rule.match.negatives)
+        for each, weight in zip(parts, weights, strict=True)
+    )
+    return one, other
+
+
+def _records(facts: pa.Table, seed: int) -> tuple[NDArray[np.void], float]:
+    """Entity, hash, class and weight of each row, and what the negatives weigh together."""
+    records = np.empty(len(facts), RECORD)
+    records["key"], records["other"] = facts[ENTITY].to_numpy(), row_hashes(facts, seed)
+    # The weight in the place of an offset, its sign the class.
+    positive, weights = facts["label"].to_numpy() != 0, facts["weight"].to_numpy()
+    records["offset"] = np.where(positive, -weights, weights).view(np.int64)
+    return records, float(weights[~positive].sum())
+
+
+def _matched(buckets: Buckets, weight: float, ratio: float) -> Matched:
+    found = [_limits(records, ratio) for records in buckets]
+    nothing = np.empty(0, np.uint64)
+    entities, limits = (
+        np.concatenate([nothing, *(each[place] for each in found)]) for place in (0, 1)
+    )
+    stays = sum(each[2] for each in found)
     order = np.argsort(entities)
-    factor = float(weight[0] / weight[1]) if weight[1] else 1.0
-    return Matched(entities[order], limits[order], factor)
+    return Matched(entities[order], limits[order], weight / stays if stays else 1.0)
 
 
 def _limits(

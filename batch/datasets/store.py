@@ -46,7 +46,7 @@ class DatasetStore:
         """The ids of the datasets, newest last; one whose manifest is damaged comes first."""
         if not self._folder.is_dir():
             return []
-        found = [p.name for p in self._folder.iterdir() if _NAME.fullmatch(p.name)]
+        found = [p.name for p in self._folder.iterdir() if _NAME.fullmatch(p.name) and p.is_dir()]
         return sorted(found, key=lambda name: (self._created_ms(name), name))
 
     def folder(self, name: str) -> Path:
@@ -161,6 +161,7 @@ class DatasetStore:
                 return self.check(manifest.id)
             shutil.rmtree(self.folder(manifest.id), ignore_errors=True)  # it is damaged
             (staging / _LOCK).unlink()
+            sync_folder(staging)
             os.rename(staging, self.folder(manifest.id))
             sync_folder(self._folder)
         return manifest
@@ -175,7 +176,7 @@ class DatasetStore:
     def _created_ms(self, name: str) -> int:
         try:
             return self.manifest(name).created_ms
-        except ArtifactError:
+        except (ArtifactError, InputError):  # removed just now
             return 0
 
     def _remove_abandoned(self) -> None:

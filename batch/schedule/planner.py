@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from batch.schedule.job import Held, Job, Resources
 from batch.schedule.kinds import KINDS
 from batch.schedule.resources import Room, held_as_need, left_of
+from batch.schedule.runner import LONGEST_WAIT_MS
 
 PRIORITY_MS = 3_600_000
 
@@ -113,7 +114,8 @@ class _Planning:
         if why := self._impossible(project, need):
             self._never[job.id] = why
             return why
-        if job.ready_ms > self._now_ms:
+        # A moment that is farther off was noted by a clock that was wrong.
+        if self._now_ms < job.ready_ms <= self._now_ms + LONGEST_WAIT_MS:
             return "backoff" if job.failures else "not yet"
         if KINDS[job.request.kind].alone and (project, job.request.kind) in self._alone:
             return f"another {job.request.kind} of {project} runs"

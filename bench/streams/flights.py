@@ -18,7 +18,7 @@ from cli.demo.backfill import Backfill
 from cli.demo.history import Columns, History, data_folder, read_history
 from cli.demo.history import read_flights as as_moments
 from cli.demo.options import month_start_ms
-from features.plan import compile_plan
+from features.plan import FeaturePlan, compile_plan
 from tidemill.durations import DAY_MS, MINUTE_MS
 from tidemill.loading import load_project
 
@@ -32,7 +32,8 @@ def read_flights(
     project: Path = PROJECT, last_month: int = LAST_MONTH, releases_a_month: int = 1
 ) -> Stream:
     """Trained on January to April, scored from May on. Raises TidemillError without the data."""
-    history, plan = with_legs(read_history()), compile_plan(load_project(project))
+    plan = compile_plan(load_project(project))
+    history = _declared(with_legs(read_history()), plan)
     end = month_start_ms(last_month + 1)
     chosen, vectors = Backfill(plan, history, end, BARRIER_MS).run()
     place = {key: at for at, key in enumerate(history.labels["key"].tolist())}
@@ -45,6 +46,13 @@ def read_flights(
         _retrains(last_month, releases_a_month), times // DAY_MS - int(times[0]) // DAY_MS,
         BARRIER_MS,
     )  # fmt: skip
+
+
+def _declared(history: History, plan: FeaturePlan) -> History:
+    """History with the kinds of event that the project knows."""
+    names = [event.name for event in plan.project.events]
+    events = {name: history.events[name] for name in names}
+    return History(events, history.requests, history.labels)
 
 
 def with_legs(history: History) -> History:

@@ -64,6 +64,16 @@ class Stream:
         low = 0 if since_ms is None else int(np.searchsorted(self.label_times[order], since_ms))
         return order[low : int(np.searchsorted(self.label_times[order], before_ms))]
 
+    def between(self, begin_ms: int, start_ms: int) -> Stream:
+        """The stream without what was asked before `begin_ms`, scored from `start_ms` on."""
+        some = slice(int(np.searchsorted(self.times, begin_ms)), None)
+        return Stream(
+            self.name, self.vectors[some], self.labels[some], self.times[some],
+            self.label_times[some], self.schema, int(np.searchsorted(self.times[some], start_ms)),
+            tuple(moment for moment in self.retrains_ms if moment > start_ms), self.blocks[some],
+            self.step_ms, None if self.truth is None else self.truth[some],
+        )  # fmt: skip
+
     def first(self, rows: int) -> Stream:
         """The stream cut after so many scored rows."""
         stop = min(self.warm + rows, len(self))

@@ -227,7 +227,10 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, stage: str, project: Project, h
 
 
 def test_a_dataset_that_was_removed_is_made_again(
-    project: Project, backfilled: Path, go_live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    project: Project,
+    backfilled: Path,
+    go_live: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of what the archive has by now, and so is all that was made of the old one."""
     interrupted(monkeypatch, "gate", project, backfilled)
@@ -241,7 +244,10 @@ def test_a_dataset_that_was_removed_is_made_again(
 
 
 def test_a_champion_that_was_removed_is_not_compared_with(
-    project: Project, backfilled: Path, go_live: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    project: Project,
+    backfilled: Path,
+    go_live: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A run that is gone on with takes the one that is there by then."""
     run(project, backfilled)

@@ -118,6 +118,13 @@ def test_only_the_same_is_gone_on_with(tmp_path: Path) -> None:
     assert "run0001" == first.id
 
 
+@pytest.mark.parametrize(("ahead", "name"), [(60_000, "run0001"), (GONE_ON_WITH_MS, "run0002")])
+def test_a_clock_that_was_ahead_keeps_no_run_alive(tmp_path: Path, ahead: int, name: str) -> None:
+    """A run that seems to begin a day or more from now is as old as nobody knows."""
+    begin(tmp_path, now=1_001 + ahead)
+    assert name == begin(tmp_path).id
+
+
 def test_a_damaged_record_is_passed_over(tmp_path: Path) -> None:
     """A run nobody can read is left alone, and its name is not given again."""
     run = begin(tmp_path)

@@ -8,11 +8,14 @@ import pytest
 from bench.quality import schedule
 from bench.streams.bootstrap import log_losses, measure
 from bench.streams.clicks import ClickSettings, simulate_clicks
+from bench.streams.flights import read_flights
 from bench.streams.service import Releases, Service, last_label, serve
 from bench.streams.stream import Stream, plain_schema, steps
 from bench.streams.tables import Missing, from_table, read_elec
+from cli.demo.options import PROJECT_FILE, month_start_ms
 from learners.quality.measures import auc
 from tidemill.learner_kinds import Linear
+from tidemill.loading import load_project
 from tidemill.trainer_kinds import LinearModel
 
 
@@ -129,3 +132,14 @@ def test_without_its_file_elec_is_missing(tmp_path: Path) -> None:
     """Without the file there is a reason, no crash."""
     with pytest.raises(Missing, match=r"elec\.csv"):
         read_elec(tmp_path / "elec.csv")
+
+
+def test_flights_are_those_of_any_project() -> None:
+    """The example itself knows no legs and is read all the same; a stretch can be cut out."""
+    stream = read_flights(PROJECT_FILE, last_month=5)
+    assert len(load_project(PROJECT_FILE).feature_names) == stream.vectors.shape[1]
+    begin, start = month_start_ms(2), month_start_ms(4)
+    cut = stream.between(begin, start)
+    assert (begin, start) <= (int(cut.times[0]), cut.start_ms)
+    assert int(cut.times[cut.warm - 1]) < start
+    assert int((stream.times >= start).sum()) == len(cut.labels[cut.scored])

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from releases import release
 
-from learners.tree_head import TreeHead
+from batch.trainers.averaged import averaged
+from learners.tree_head import TREES_OF_RATE, TreeHead
 from learners.trees import FrozenTrees
 from tidemill.errors import ArtifactError
 from tidemill.learner_kinds import TreeHead as Settings
@@ -58,3 +59,13 @@ def test_a_full_leaf_moves_less() -> None:
     steps = np.diff(scores)
     assert (steps > 0).all()
     assert steps[-1] < steps[0]
+
+
+def test_more_trees_move_the_score_no_further() -> None:
+    """The same trees twice, each of half the weight, learn as they do once."""
+    made = release(rounds=TREES_OF_RATE, leaves=4)
+    twice = averaged([made.text.decode(), made.text.decode()]).encode()
+    heads = [TreeHead.warm_start(FrozenTrees.parse(text), SETTINGS) for text in (made.text, twice)]
+    found = [learner.learn_many(made.vectors[:200], made.labels[:200]) for learner in heads]
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-9)
+    assert np.abs(found[0] - heads[0].predict_both(made.vectors[:200])[1]).max() > 1e-3

@@ -19,6 +19,7 @@ from features.archive.files import BACKFILL
 from features.plan import compile_plan
 from tidemill import DatasetRule, Match, Share
 from tidemill.declaration import Project
+from tidemill.durations import DAY_MS
 
 MAY_1_MS = 1_367_366_400_000
 
@@ -93,9 +94,9 @@ def test_what_is_drawn_does_not_depend_on_other_rows(
 def test_negatives_are_matched_by_entity(made: Made) -> None:
     """As many as positives for each value, all of fewer; in all they weigh the same."""
     (_, everything), (manifest, data) = made(), made(match=Match(("kind",)), where="kind < 15")
-    start = manifest.split.start_ms
-    everything = everything.take((everything.times < start) & (everything.vectors[:, 0] < 15))
-    drawn = data.take(data.times < start)
+    until = manifest.split.train_until_ms
+    trained = (everything.label_times < until) & (everything.vectors[:, 0] < 15)
+    everything, drawn = everything.take(trained), data.take(data.label_times < until)
     for kind in range(15):
         all_, some = (d.labels[d.vectors[:, 0] == kind] for d in (everything, drawn))
         positives = int((all_ == 1).sum())
@@ -115,3 +116,32 @@ def test_values_without_a_positive_go(made: Made) -> None:
     before = data.take(data.times < manifest.split.start_ms)
     assert before.vectors[:, 0].min() == 3.0
     assert (data.vectors[:, 0] < 3).any()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [{"match": Match(("kind",), 0.2)}, {"shares": (Share(0, 0.3),)}],
+    ids=["match", "shares"],
+)
+def test_later_labels_have_no_say_in_what_is_trained_on(
+    tmp_path: Path,
+    project: Project,
+    columns: Callable[..., Any],
+    append: Callable[..., None],
+    rule: Any,
+) -> None:
+    """Rows before the gap, and their weights, are the same whatever came out after it began."""
+    found = []
+    for name in ("as it was", "otherwise"):
+        rows = columns(project, 20 * 144, 1, MAY_1_MS)
+        later = rows["label_time"] >= MAY_1_MS + 12 * DAY_MS
+        if name == "otherwise":
+            rows["label"][later] = 1 - rows["label"][later]
+        append(tmp_path / name, BACKFILL, rows)
+        training = TrainingSet(tmp_path / name, compile_plan(project))
+        store = DatasetStore(tmp_path / name, "p")
+        made = build(training, DatasetRule(gap="3d", **rule), store)
+        data = store.read(made.id)
+        trained = data.label_times < made.split.train_until_ms
+        found.append((data.keys[trained].tolist(), data.weights[trained].tolist()))
+    assert found[0] == found[1]

@@ -76,6 +76,31 @@ def test_what_is_not_there_is_named(store: DatasetStore, training: TrainingSet, 
         store.read(name)
 
 
+def test_a_file_named_like_a_dataset_is_none(store: DatasetStore, training: TrainingSet) -> None:
+    """It is neither listed nor read."""
+    made = build(training, DatasetRule(), store)
+    store.folder("d0123456789ab").write_bytes(b"")
+    assert [made.id] == store.names()
+    with pytest.raises(InputError, match=f"such as {made.id}"):
+        store.read("d0123456789ab")
+
+
+def test_a_folder_is_on_the_disk_before_it_has_its_name(
+    store: DatasetStore, training: TrainingSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a power cut a dataset has all its files or is not there."""
+    synced: list[set[str]] = []
+
+    def noted(folder: Path) -> None:
+        synced.append({path.name for path in folder.iterdir()})
+
+    monkeypatch.setattr("batch.datasets.store.sync_folder", noted)
+    made = build(training, DatasetRule(), store)
+    whole, named = synced
+    assert {MANIFEST, *made.parts} == whole
+    assert made.id in named
+
+
 def test_a_damaged_part_is_refused_and_made_again(
     store: DatasetStore, training: TrainingSet
 ) -> None:

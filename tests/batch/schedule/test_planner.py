@@ -32,6 +32,13 @@ def test_jobs_start_until_the_machine_is_full() -> None:
     assert {3: "this machine: needs 2 cores, 1 free"} == found.waits
 
 
+def test_a_wait_from_a_clock_that_was_wrong_is_over() -> None:
+    """No job waits longer than the longest wait there is, however far the clock was ahead."""
+    waiting = [job(1, ready_ms=NOW + HOUR), job(2, ready_ms=NOW + 1000 * HOUR)]
+    found = plan(NOW, waiting, [], quotas(4))
+    assert ([2], {1: "not yet"}) == (started(found), found.waits)
+
+
 def test_production_goes_first() -> None:
     """However long an experiment has waited."""
     waiting = [job(1, submitted_ms=NOW - 100 * HOUR), job(2, production=True)]
