@@ -31,8 +31,9 @@ class LearnerKind:
 class TreeHead(LearnerKind):
     """An online linear head on the frozen trees of the release (AdaGrad).
 
-    `learning_rate` is that of up to 200 trees; of more each moves less, in proportion. One example moves the log-odds by at most `max_step` (a regression's value by as many standard
-    deviations of what the release predicts).
+    `learning_rate` is that of up to 200 trees; of more each moves less, in proportion. One example
+    moves the log-odds by at most `max_step` (a regression's value by as many standard deviations of
+    what the release predicts).
     """
 
     name: str = "head"

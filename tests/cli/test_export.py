@@ -60,3 +60,12 @@ def test_a_release_that_is_not_there_is_one_line(home: Path) -> None:
     found = CliRunner().invoke(app, ["models", "export", str(FILE), "r0009", "--onnx", str(out)])
     assert (1, False) == (found.exit_code, out.exists())
     assert "r0009" in found.output
+
+
+@pytest.mark.parametrize("where", [".", "nowhere/model.onnx"])
+def test_where_no_file_can_be_is_a_mistake(home: Path, where: str) -> None:
+    """A folder, or a file in one that does not exist: said before any work."""
+    out = home / where
+    found = CliRunner().invoke(app, ["models", "export", str(FILE), "r0001", "--onnx", str(out)])
+    expected = f"tidemill: --onnx: found {out}; allowed: a file in an existing folder\n"
+    assert (2, expected) == (found.exit_code, found.output)
