@@ -17,6 +17,7 @@ import tidemill
 from batch.datasets.build import NO_EXAMPLES, SINGLE_CLASS
 from batch.datasets.manifest import DatasetManifest
 from batch.exit_codes import ExitCode
+from batch.gate.champion import Champion
 from batch.gate.gate import refused_before_training
 from batch.gate.report import GateReport
 from batch.run import Runs
@@ -87,14 +88,18 @@ def _go_through(stages: Stages, announce: Announce) -> RetrainResult:
     if report is not None:
         return _refused(run, report, dataset)
     settings = stages.settings(data)
-    try:
-        candidate = stages.candidate(settings, data, champion)
-    except GateRefused as error:
-        return RetrainResult(ExitCode.REFUSED, run, error.reasons, None, None, dataset)
-    report = stages.judged(candidate, data, champion)
-    if not report.passed and not stages.options.forced_by:
-        return _refused(run, report, dataset)
-    model = stages.release(settings, data, champion)
+    while True:
+        try:
+            candidate = stages.candidate(settings, data, champion)
+        except GateRefused as error:
+            return RetrainResult(ExitCode.REFUSED, run, error.reasons, None, None, dataset)
+        report = stages.judged(candidate, data, champion)
+        if not report.passed and not stages.options.forced_by:
+            return _refused(run, report, dataset)
+        model = stages.release(settings, data, champion)
+        judged_against, champion = champion, stages.champion()
+        if _name(champion) == _name(judged_against):  # else an operator has ordered another
+            break
     release = stages.published(model, settings, (dataset, data), report)
     code = ExitCode.PUBLISHED
     try:
@@ -102,6 +107,10 @@ def _go_through(stages: Stages, announce: Announce) -> RetrainResult:
     except BusUnavailable:
         code = ExitCode.NOT_ANNOUNCED
     return RetrainResult(code, run, (), release, report, dataset)
+
+
+def _name(champion: Champion | None) -> str:
+    return champion.release if champion else ""
 
 
 def _refused(run: str, report: GateReport, dataset: DatasetManifest) -> RetrainResult:

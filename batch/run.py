@@ -19,7 +19,7 @@ from tidemill.durable import write_whole
 from tidemill.errors import ArtifactError
 
 RUN_FILE = "run.json"
-GONE_ON_WITH_MS = 24 * 60 * 60 * 1000
+GONE_ON_WITH_MS = 12 * 60 * 60 * 1000
 """A run that was interrupted longer ago is left alone: its data is no longer the newest."""
 
 _NAME = re.compile(r"run\d{4,}")
@@ -144,9 +144,10 @@ class Run:
         self._write(msgspec.structs.replace(self.record, stages=stages))
         return made
 
-    def forget(self, name: str) -> None:
-        """What a stage gave cannot be used any more: it and those after it count as not done."""
-        self._write(msgspec.structs.replace(self.record, stages=self._around(name)[0]))
+    def forget(self, *names: str) -> None:
+        """What these stages gave cannot be used any more: they count as not done."""
+        kept = [stage for stage in self.record.stages if stage.name not in names]
+        self._write(msgspec.structs.replace(self.record, stages=kept))
 
     def note(self, **changes: str) -> None:
         """Enter what is known by now: the dataset, the release."""

@@ -75,17 +75,19 @@ class Stages:
     clock: Clock
 
     def champion(self) -> Champion | None:
-        """The release that serves this schema when the run begins: later it may be the run's own.
+        """The release that serves this schema until the run publishes its own.
 
-        A release for other vectors is nothing to compare with, nor is one that was removed since.
+        Where another one has become it since the run began, what was made with the one before is
+        forgotten. A release for other vectors is nothing to compare with.
         """
+        now = self.registry.champion(self.plan.schema.hash) or ""
 
         def look() -> Files:
-            return {"champion.txt": (self.registry.champion(self.plan.schema.hash) or "").encode()}
+            return {"champion.txt": now.encode()}
 
         name = self.run.stage("champion", look)["champion.txt"].decode()
-        if name and name not in self.registry.names() and self._own_release is None:
-            self.run.forget("champion")
+        if name != now and self._own_release is None:
+            self.run.forget("champion", "compression", "candidate", "gate", "release")
             name = self.run.stage("champion", look)["champion.txt"].decode()
         if not name:
             return None
@@ -104,7 +106,7 @@ class Stages:
 
         name = self.run.stage("dataset", make)["dataset.txt"].decode()
         if not store.folder(name).is_dir() and self._own_release is None:  # removed since
-            self.run.forget("dataset")
+            self.run.forget("dataset", "search", "compression", "candidate", "gate", "release")
             name = self.run.stage("dataset", make)["dataset.txt"].decode()
         self.run.note(dataset=name)
         return store.manifest(name), store.read(name)

@@ -27,6 +27,7 @@ from tidemill.settings import Settings, read_settings
 
 FAILURE, USER_ERROR, LOCKED, INTERRUPTED = 1, 2, 4, 130
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
+_PATH = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR)  # of a port, say, no path is named
 ProjectFile = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's Python file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
 
@@ -35,7 +36,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 def errors_as_exit_codes() -> Iterator[None]:
     """A user's mistake is one line on stderr and exit code 2, another known failure code 1.
 
-    A disk that is full or broken is such a failure.
+    A disk that is full, broken or lets nobody write there is such a failure.
     """
     try:
         yield
@@ -46,7 +47,7 @@ def errors_as_exit_codes() -> Iterator[None]:
     except TidemillError as error:
         _end(error, FAILURE)
     except OSError as error:
-        if error.errno not in _DISK:
+        if error.errno not in _DISK and not (error.errno in _PATH and error.filename):
             raise
         where = f": {error.filename}" if error.filename else ""
         _end(OSError(f"the disk: {error.strerror}{where}"), FAILURE)
@@ -62,6 +63,12 @@ def _end(error: Exception, code: int) -> None:
 def prepare(file: Path) -> tuple[Project, Settings]:
     """The project and the settings a command works with."""
     return load_project(file), read_settings()
+
+
+def check_out(option: str, path: Path) -> None:
+    """Refuse a path that no file can be written to. Raises SettingsError."""
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise SettingsError(f"{option}: found {path}; allowed: a file in an existing folder")
 
 
 def log_to_stderr() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
+from cli.command import AsJson, ProjectFile, check_out, errors_as_exit_codes, prepare
 from cli.compute import Dask
 from tidemill.dataset_rule import DatasetRule, Match, Share
 from tidemill.declaration import Project
@@ -161,8 +161,7 @@ def export(  # noqa: PLR0913 - a command has as many parameters as options
     """
     with errors_as_exit_codes():
         span = _span(from_, to)
-        if not out.resolve().parent.is_dir():
-            raise SettingsError(f"--out: found {out}; allowed: a file in an existing folder")
+        check_out("--out", out)
         project, settings = prepare(file)
         from batch.datasets.export import write_dataset
         from batch.datasets.store import DatasetStore

@@ -9,8 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
-from cli.wiring import registry_of
+from cli.command import AsJson, ProjectFile, check_out, errors_as_exit_codes, prepare
 
 
 def export(
@@ -24,8 +23,10 @@ def export(
     It is asked for vectors that lie on its own thresholds and categories, missing values included.
     """
     with errors_as_exit_codes():
+        check_out("--onnx", onnx)
         project, settings = prepare(file)
         from batch.onnx_export import check_onnx, to_onnx
+        from cli.wiring import registry_of
         from learners.release import read_model, read_model_file
         from tidemill.durable import write_whole
 

@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import asdict, dataclass
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
-from cli.wiring import connect_store, names_of
-from features.plan import compile_plan
-from features.store import OnlineStore
-from learners.snapshot import Newest
-from streams.learn import Learn
-from streams.quarantine import Halt, Order
 from tidemill.declaration import Project
 from tidemill.errors import ServiceError
 from tidemill.settings import Settings
-from tidemill.topics import Names
+
+if TYPE_CHECKING:
+    from features.store import OnlineStore
+    from tidemill.topics import Names
 
 WAIT_SECONDS, LOOK_SECONDS = 30.0, 0.2
 app = typer.Typer(help="See whether learning goes on; go on after it was paused.")
@@ -80,11 +77,18 @@ def resume(
 
 
 async def _status(project: Project, settings: Settings) -> State:
+    from cli.wiring import connect_store, names_of
+    from features.plan import compile_plan
+
     async with connect_store(settings) as (_, store):
         return await _look(store, names_of(compile_plan(project), settings), project.learner.name)
 
 
 async def _resume(project: Project, settings: Settings, action: Literal["replay", "skip"]) -> State:
+    from cli.wiring import connect_store, names_of
+    from features.plan import compile_plan
+    from streams.quarantine import Order
+
     names, learner = names_of(compile_plan(project), settings), project.learner.name
     async with connect_store(settings) as (_, store):
         before = await _look(store, names, learner)
@@ -104,6 +108,10 @@ async def _resume(project: Project, settings: Settings, action: Literal["replay"
 
 
 async def _look(store: OnlineStore, names: Names, learner: str) -> State:
+    from learners.snapshot import Newest
+    from streams.learn import Learn
+    from streams.quarantine import Halt
+
     halt = Halt.found_in(await store.side(names.side(Learn.name, 0)))
     (data,) = await store.read([names.newest_snapshot(learner)])
     if data is None:

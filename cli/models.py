@@ -18,7 +18,6 @@ from rich.table import Table
 
 from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
 from cli.export import export
-from cli.wiring import registry_of
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
 from tidemill.errors import BusUnavailable, TidemillError
@@ -45,6 +44,8 @@ def list_models(file: ProjectFile, as_json: AsJson = False) -> None:
     """List the releases, oldest first, with their roles."""
     with errors_as_exit_codes():
         project, settings = prepare(file)
+        from cli.wiring import registry_of
+
         registry = registry_of(settings, project.name)
         standings = registry.standings()
         found = [_listed(registry, name, standings.role(name) or "") for name in registry.names()]
@@ -66,6 +67,8 @@ def show(file: ProjectFile, release: Release, as_json: AsJson = False) -> None:
     """Show one release: its manifest, who signed it, and every change of its role."""
     with errors_as_exit_codes():
         project, settings = prepare(file)
+        from cli.wiring import registry_of
+
         registry = registry_of(settings, project.name)
         manifest = msgspec.to_builtins(registry.manifest(release))
         standings = registry.standings()
@@ -88,6 +91,7 @@ def diff(
     with errors_as_exit_codes():
         project, settings = prepare(file)
         from batch.publish.differences import differences
+        from cli.wiring import registry_of
 
         found = msgspec.to_builtins(differences(registry_of(settings, project.name), before, after))
         typer.echo(json.dumps(found) if as_json else _differences_in_words(found))
@@ -166,6 +170,7 @@ def _order(
     """Carry an order out, announce it, and have MLflow know of it."""
     with errors_as_exit_codes():
         from batch.publish.orders import Order
+        from cli.wiring import registry_of
 
         project, settings = prepare(file)
         registry = registry_of(settings, project.name)

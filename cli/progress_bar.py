@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from cli.native_output import native_output_on_stderr
+
 
 class ProgressBar:
     """Shows a job's stages one under the other."""
@@ -38,7 +40,7 @@ class ProgressBar:
 
 @contextmanager
 def progress_bar() -> Iterator[ProgressBar]:
-    """Bars on stderr; nothing at all when it is not a terminal."""
+    """Bars on stderr, nothing where it is no terminal; nobody but the caller prints to stdout."""
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description:>20}"),
@@ -46,5 +48,6 @@ def progress_bar() -> Iterator[ProgressBar]:
         MofNCompleteColumn(),
         TimeElapsedColumn(),
     )
-    with Progress(*columns, console=console, disable=not sys.stderr.isatty()) as bars:
+    bars = Progress(*columns, console=console, disable=not sys.stderr.isatty())
+    with native_output_on_stderr(), bars:
         yield ProgressBar(bars)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
+from cli.command import AsJson, ProjectFile, errors_as_exit_codes, log_to_stderr, prepare
 from cli.compute import Dask
 from tidemill.declaration import Project
 from tidemill.errors import SettingsError, TidemillError
@@ -19,7 +19,7 @@ from tidemill.settings import Settings
 
 def retrain(  # noqa: PLR0913 - a command has as many parameters as options
     file: ProjectFile,
-    threads: Annotated[int, typer.Option(help="Cores to use; 0 means all.")] = 0,
+    threads: Annotated[int, typer.Option(help="Cores to use; 0 means all.", min=0)] = 0,
     dask: Dask = None,
     force: Annotated[
         str, typer.Option(metavar="WHO", help="Publish what the gate refuses; says who wants it.")
@@ -31,13 +31,14 @@ def retrain(  # noqa: PLR0913 - a command has as many parameters as options
 ) -> None:
     """Train on the archive, compare with the champion, publish or say why not. Made for cron.
 
-    A run that was interrupted within the last day is gone on with where it was.
+    A run that was interrupted within the last twelve hours is gone on with where it was.
 
     Exit codes: 0 published, 1 failed, 2 a mistake in project or settings, 3 refused by the gate,
     4 another retrain is running, 5 nothing to train on, 6 published but not announced.
     """
     with errors_as_exit_codes():
         project, settings = prepare(file)
+        log_to_stderr()
         from batch.retrain import Options
 
         options = Options(threads=threads, forced_by=force, fresh=fresh)

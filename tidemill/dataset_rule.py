@@ -115,6 +115,11 @@ class DatasetRule:
         check_kind("DatasetRule.matured", (self.matured,), bool, "True or False")
 
     @property
+    def ends_early(self) -> bool:
+        """True when it may leave out the newest rows."""
+        return self.to_ms is not None or self.matured
+
+    @property
     def samples(self) -> bool:
         """True when it chooses among the rows, or weighs them, by their class."""
         return self.match is not None or bool(self.shares)

@@ -106,6 +106,9 @@ class Project:
         self._check_features()
         self._check_watched()
         self.check_dataset(self.dataset)
+        if self.dataset.parent is not None and self.dataset.ends_early:
+            allowed = "no to_ms and no matured: a learner could not tell where to go on"
+            raise DeclarationError("Project.dataset", "a parent and an end", allowed)
 
     def _check_trainers(self) -> None:
         """A head stands on trees: what trains anything else goes with another learner."""

@@ -112,7 +112,9 @@ class _Making:
         matured = parent.matured_ms if self._rule.matured else 2**63 - 1
         range_ = Range(range_.from_ms, min(matured, range_.to_ms or 2**63 - 1))
         pieces = from_dataset(store.parts(parent), range_, self._chooser, self._tally)
-        origin = _Origin(parent.rows, parent.matured_ms, parent.offsets)
+        # Where a learner goes on after rows that end earlier, the parent's manifest cannot say.
+        offsets = {} if self._rule.ends_early else parent.offsets
+        origin = _Origin(parent.rows, parent.matured_ms, offsets)
         return self._made(pieces, store.first_label_times(parent)[1:], origin)
 
     @property

@@ -13,6 +13,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import tidemill
 from batch.datasets.dataset import Dataset
 from batch.progress import Progress, Silent
 from batch.search.budget import Budget
@@ -157,8 +158,12 @@ class _Search:
             "how": [search.sampler, search.fidelity, search.folds, search.seed],
             "schema": schema_of(self._project).hash,
             "rows": [len(rows), int(rows.times.min()), int(rows.times.max())],
-            "labels": hashlib.sha256(rows.labels.tobytes()).hexdigest(),
-            "vectors": hashlib.sha256(rows.vectors.tobytes()).hexdigest(),
+            "arrays": [
+                hashlib.sha256(array.tobytes()).hexdigest()
+                for array in (rows.vectors, rows.labels, rows.weights, rows.label_times)
+            ],
+            "limits": [self._project.gate.size_bytes, self._project.gate.latency_us],
+            "version": tidemill.__version__,
         }
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         return f"{self._project.name}-{digest[:12]}"

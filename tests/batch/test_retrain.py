@@ -16,9 +16,12 @@ from own_trainer import Nearest
 import batch.run
 import tidemill
 from batch.exit_codes import ExitCode
+from batch.publish.orders import Order, roll_back
 from batch.retrain import Options, RetrainResult, _key, retrain
 from batch.run import Runs
+from batch.stages import Stages
 from features.archive.events import Rules
+from learners.release import ModelFile
 from learners.trees import FrozenTrees
 from tidemill.clock import FakeClock
 from tidemill.dataset_rule import DatasetRule
@@ -273,7 +276,7 @@ def test_a_release_is_published_once_though_the_clock_goes_back(
     next_name = Registry.next_name
 
     def set_back(registry: Registry) -> str:
-        clock.advance(-DAY_MS)
+        clock.advance(-DAY_MS // 4)
         return next_name(registry)
 
     with monkeypatch.context() as patched, pytest.raises(Interrupted):
@@ -304,3 +307,28 @@ def test_what_a_run_depends_on_is_in_its_key(
     assert 2 + len(others) == len({key, _key(project, Options()), *others})
     monkeypatch.undo()
     assert key == _key(make_project(), Options())
+
+
+def test_a_champion_that_changes_meanwhile_is_judged_against(
+    project: Project,
+    backfilled: Path,
+    go_live: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An order that comes between the gate and publication has the candidate judged again."""
+    run(project, backfilled)
+    go_live(backfilled)
+    assert "r0002" == run(replace(project, gate=Gate("4d", 0.02, 100)), backfilled).release
+    trained = Stages.release
+
+    def ordered_meanwhile(stages: Stages, *about: object) -> ModelFile:
+        if "r0002" == stages.registry.champion():
+            schema = schema_of(project).hash
+            roll_back(stages.registry, schema, None, Order("someone", CLOCK.now_ms()))
+        return trained(stages, *about)
+
+    monkeypatch.setattr(Stages, "release", ordered_meanwhile)
+    result = run(replace(project, gate=Gate("3d", 0.02, 100)), backfilled)
+    assert (ExitCode.PUBLISHED, "r0003") == (result.exit_code, result.release)
+    assert "r0001" == result.report.champion_release
+    assert "r0001" == Registry(backfilled, "p").manifest("r0003").parent

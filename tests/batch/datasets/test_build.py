@@ -198,6 +198,9 @@ def test_a_dataset_of_a_dataset(backfilled: Path, project: Project, go_live: Mak
     assert (first.id, first.offsets) == (second.parent, second.offsets)
     ranged = build(training, DatasetRule(parent=first.id, to_ms=LIVE_MS), store)
     assert (store.read(first.id).times < LIVE_MS).sum() == ranged.rows
+    assert {} == ranged.offsets
+    with pytest.raises(DeclarationError, match="a parent and an end"):
+        dataclasses.replace(project, dataset=DatasetRule(parent=first.id, to_ms=LIVE_MS))
 
 
 def test_what_a_parent_cannot_give(tmp_path: Path) -> None:
