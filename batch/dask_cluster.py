@@ -69,7 +69,11 @@ def dask_client(address: str, timeout_seconds: float = 10) -> Iterator[Any]:
     try:
         connect: Any = distributed.Client
         client = connect(address, timeout=timeout_seconds)
-    except (OSError, TimeoutError, ValueError) as error:
+    except ValueError as error:
+        raise SettingsError(
+            f"--dask: found {address!r}, {error}; allowed: tcp://HOST:PORT"
+        ) from None
+    except (OSError, TimeoutError) as error:
         raise ServiceError(f"Dask: scheduler {address}: {error}") from None
     with client:
         if not sum(client.nthreads().values()):

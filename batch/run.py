@@ -16,7 +16,7 @@ import msgspec
 
 from tidemill.clock import Clock
 from tidemill.durable import write_whole
-from tidemill.errors import ArtifactError
+from tidemill.errors import ArtifactError, InputError
 
 RUN_FILE = "run.json"
 GONE_ON_WITH_MS = 12 * 60 * 60 * 1000
@@ -69,6 +69,14 @@ class Runs:
             return []
         names = [path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
         return sorted(names, key=lambda name: int(name[3:]))
+
+    def check_name(self, name: str) -> str:
+        """The name, if there is such a run. Raises InputError with those that are known."""
+        names = self.names()
+        if name not in names:
+            allowed = ", ".join(names[-5:]) or "none yet: tidemill retrain makes one"
+            raise InputError("unknown_run", "run", repr(name), allowed)
+        return name
 
     def record(self, name: str) -> RunRecord:
         """What a run's file says. Raises ArtifactError when it is missing or damaged."""

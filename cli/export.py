@@ -30,7 +30,8 @@ def export(
         from learners.release import read_model, read_model_file
         from tidemill.durable import write_whole
 
-        model = read_model_file(registry_of(settings, project.name), release)
+        registry = registry_of(settings, project.name)
+        model = read_model_file(registry, registry.check_name(release))
         data = to_onnx(model, project)
         from batch.onnx_graphs.probes import probes
 

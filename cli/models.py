@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import getpass
 import json
 import os
@@ -16,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cli.announce import announce
 from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
 from cli.export import export
 from tidemill.clock import SystemClock
@@ -70,7 +70,7 @@ def show(file: ProjectFile, release: Release, as_json: AsJson = False) -> None:
         from cli.wiring import registry_of
 
         registry = registry_of(settings, project.name)
-        manifest = msgspec.to_builtins(registry.manifest(release))
+        manifest = msgspec.to_builtins(registry.manifest(registry.check_name(release)))
         standings = registry.standings()
         changes = [c for c in standings.changes if release in (c.release, c.instead_of)]
         found = {
@@ -93,7 +93,10 @@ def diff(
         from batch.publish.differences import differences
         from cli.wiring import registry_of
 
-        found = msgspec.to_builtins(differences(registry_of(settings, project.name), before, after))
+        registry = registry_of(settings, project.name)
+        for name in (before, after):
+            registry.check_name(name)
+        found = msgspec.to_builtins(differences(registry, before, after))
         typer.echo(json.dumps(found) if as_json else _differences_in_words(found))
 
 
@@ -217,22 +220,10 @@ def _announced(project: Project, settings: Settings, registry: Registry, change:
         return "TIDEMILL_KAFKA is not set"
     announcement = registry.announcement(change.release, project.learner.name, change.time_ms)
     try:
-        asyncio.run(_announce(project, settings, announcement))
+        announce(project, settings, announcement)
     except BusUnavailable as error:
         return str(error)
     return ""
-
-
-async def _announce(project: Project, settings: Settings, announcement: Any) -> None:
-    from cli.kafka_bus import ensure_topics
-    from cli.wiring import connect_producer
-    from tidemill.topics import MODELS, Names
-
-    names, broker = Names(project.name, settings.partitions), str(settings.kafka)
-    await ensure_topics(broker, names)
-    async with connect_producer(broker, names) as producer:
-        record = (announcement.learner.encode(), announcement.encode())
-        await producer.send_many(MODELS, [record], 0)
 
 
 def _listed(registry: Registry, name: str, role: str) -> dict[str, Any]:

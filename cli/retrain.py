@@ -79,8 +79,10 @@ def _recorded(project: Project, settings: Settings, result: Any) -> dict[str, An
 
 def _retrain(project: Project, settings: Settings, options: Any, dask: str | None) -> Any:
     from dataclasses import replace
+    from functools import partial
 
     from batch.retrain import retrain as run
+    from cli.announce import announce
     from cli.compute import compute_on, rules
     from cli.progress_bar import progress_bar
     from cli.quarantined import quarantined as put_aside
@@ -97,22 +99,8 @@ def _retrain(project: Project, settings: Settings, options: Any, dask: str | Non
             keys=Keys(settings.home, settings.signing_key, settings.trusted_keys),
         )  # fmt: skip
 
-        def announce(announcement: Any) -> None:
-            asyncio.run(_announce(project, settings, announcement))
-
-        return run(project, settings.home, announce, SystemClock(), options)
-
-
-async def _announce(project: Project, settings: Settings, announcement: Any) -> None:
-    from cli.kafka_bus import ensure_topics
-    from cli.wiring import connect_producer
-    from tidemill.topics import MODELS, Names
-
-    names, broker = Names(project.name, settings.partitions), str(settings.kafka)
-    await ensure_topics(broker, names)
-    key = announcement.learner.encode()
-    async with connect_producer(broker, names) as producer:
-        await producer.send_many(MODELS, [(key, announcement.encode())], 0)
+        tell = partial(announce, project, settings)
+        return run(project, settings.home, tell, SystemClock(), options)
 
 
 def _summary(result: Any) -> dict[str, Any]:

@@ -32,12 +32,19 @@ def list_runs(
         project, settings = prepare(file)
         from batch.run import Runs
 
-        records = list(Runs(settings.home, project.name).records())[-last:]
+        runs = Runs(settings.home, project.name)
+        records = {record.id: record for record in runs.records()}
+        names = runs.names()[-last:]
         if as_json:
-            typer.echo(msgspec.json.encode(records).decode())
+            found = [records.get(name, {"id": name, "outcome": "damaged"}) for name in names]
+            typer.echo(msgspec.json.encode(found).decode())
             return
         table = Table("run", "began", "took", "outcome", "release", "dataset")
-        for each in records:
+        for name in names:
+            each = records.get(name)
+            if each is None:
+                table.add_row(name, "", "", "damaged: its run.json cannot be read")
+                continue
             took = f"{(each.ended_ms - each.started_ms) / 1000:.0f} s" if each.ended_ms else ""
             # Without an outcome it runs, or was cut off: only its process could say which.
             ended = "failed in" if each.error else "in, or cut off in,"
@@ -61,7 +68,7 @@ def show(
         from batch.run import Runs
 
         runs = Runs(settings.home, project.name)
-        record = runs.record(run)
+        record = runs.record(runs.check_name(run))
         if as_json:
             typer.echo(json.dumps(msgspec.to_builtins(record)))
             return

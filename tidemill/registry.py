@@ -16,7 +16,7 @@ from typing import Literal
 import msgspec
 
 from tidemill.durable import sync_folder, write_durably, write_whole
-from tidemill.errors import ArtifactError, LockedError
+from tidemill.errors import ArtifactError, InputError, LockedError
 from tidemill.roles import Journal, RoleChange, Standings
 from tidemill.signature import Keys, Signer
 from tidemill.wire import Announcement
@@ -123,6 +123,14 @@ class Registry:
         entered = {change.release for change in self._journal.read()}
         numbers = [int(name[1:]) for name in entered.union(self.names())]
         return f"r{max(numbers, default=0) + 1:04d}"
+
+    def check_name(self, release: str) -> str:
+        """The name, if there is such a release. Raises InputError with those that are known."""
+        names = self.names()
+        if release not in names:
+            allowed = ", ".join(names[-5:]) or "none yet: tidemill retrain makes one"
+            raise InputError("unknown_release", "release", repr(release), allowed)
+        return release
 
     def release_of(self, run: str, since_ms: int = 0) -> str | None:
         """The release that a run published, if it came so far.

@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     """The private key that signs releases (Ed25519, PEM); none means one made in the home."""
     trusted_keys: Path | None = None
     """The folder of the public keys (*.pub) whose releases are served; none means the home's."""
-    mlflow: str | None = pydantic.Field(default=None, repr=False)
+    mlflow: str | None = pydantic.Field(
+        default=None, repr=False, pattern=r"^(sqlite:///|https?://)."
+    )
     """Where retrains are recorded, sqlite:///FILE or http://host:port; none means nowhere."""
     partitions: int = pydantic.Field(default=4, ge=1, le=1024)
     """Partitions of a topic that carries traffic; never change it for a project with data."""

@@ -6,17 +6,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from batch.search.budget import Budget
 from batch.search.meta_features import distance
-from batch.search.study import Study
 from batch.search.trials import preferred
 from tidemill.declaration import Project
 from tidemill.durable import write_whole
 from tidemill.tasks import Task
+
+if TYPE_CHECKING:
+    from batch.search.budget import Budget
+    from batch.search.study import Study  # loads Optuna, which no list of studies needs
 
 MOST_BEST = 3  # trials that a study is remembered by
 

@@ -58,7 +58,7 @@ def test_a_release_that_is_not_there_is_one_line(home: Path) -> None:
     """And nothing is written."""
     out = home / "model.onnx"
     found = CliRunner().invoke(app, ["models", "export", str(FILE), "r0009", "--onnx", str(out)])
-    assert (1, False) == (found.exit_code, out.exists())
+    assert (2, False) == (found.exit_code, out.exists())
     assert "r0009" in found.output
 
 

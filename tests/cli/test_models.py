@@ -94,8 +94,8 @@ def test_a_release_is_shown_with_its_history(registry: Registry) -> None:
 
 
 def test_a_release_that_is_not_there(registry: Registry) -> None:
-    """Exit code 1 to show it, 2 to order it about."""
-    assert "r0009" in run("show", "r0009", code=1)
+    """A mistake, whether it is to be shown or ordered about."""
+    assert "allowed: r0001, r0002, r0003" in run("show", "r0009", code=2)
     assert "models list" in run("promote", "r0009", code=2)
 
 
@@ -143,7 +143,7 @@ def test_what_answers_is_not_retired(registry: Registry) -> None:
 
 def test_an_order_is_announced(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever reads the topic of models looks at the roles."""
-    import cli.models
+    import cli.announce
     from tidemill.clock import FakeClock
     from tidemill.memory_bus import MemoryBus
 
@@ -152,7 +152,7 @@ def test_an_order_is_announced(registry: Registry, monkeypatch: pytest.MonkeyPat
     async def announce(project: object, settings: object, announcement: Announcement) -> None:
         await bus.producer().send_many(MODELS, [(b"", announcement.encode())], 0)
 
-    monkeypatch.setattr(cli.models, "_announce", announce)
+    monkeypatch.setattr(cli.announce, "_send", announce)
     monkeypatch.setenv("TIDEMILL_KAFKA", "localhost:1")
     run("promote", "r0002")
     (message,) = bus.log(MODELS)

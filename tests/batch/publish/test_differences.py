@@ -5,7 +5,7 @@ from __future__ import annotations
 import lightgbm
 import numpy as np
 import pytest
-from releases import release
+from published import release
 
 from batch.publish.differences import differences, importance
 from learners.release import TREES_FILE

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from releases import release, run
+from published import release, run
 
 import batch.publish.lineage
 from batch.publish.lineage import Lineage, Lines

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from releases import SCHEMA, release, run
+from published import SCHEMA, release, run
 
 import batch.publish.mlflow_runs
 from batch.publish.mlflow_runs import RECORDED_FILE, MlflowRuns, Sent

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from releases import SCHEMA, release
+from published import SCHEMA, release
 
 from batch.publish.orders import Order, promote, retire, roll_back
 from tidemill.errors import ArtifactError, InputError
