@@ -54,8 +54,8 @@ def build(  # noqa: PLR0913 - a command has as many parameters as options
         typer.Option(metavar="FIELD", help="As many negatives as positives per value of this."),
     ] = None,
     negatives: Annotated[
-        float, typer.Option(help="With --match: so many negatives for each positive.")
-    ] = 1.0,
+        float | None, typer.Option(help="With --match: so many negatives for each positive, or 1.")
+    ] = None,
     share: Annotated[
         list[str] | None,
         typer.Option(metavar="LABEL=SHARE", help="Take so many of a label's rows, reweighted."),
@@ -81,11 +81,14 @@ def build(  # noqa: PLR0913 - a command has as many parameters as options
     The same archive and rule give the same id and the same bytes.
     """
     with errors_as_exit_codes():
+        if negatives is not None and not match:
+            raise SettingsError(f"--negatives: found {negatives:g}; allowed: with --match FIELD")
+        many = 1.0 if negatives is None else negatives
         given = {
             **_span(from_, to),
             "last": last,
             "where": where,
-            "match": Match(tuple(match), negatives) if match else None,
+            "match": Match(tuple(match), many) if match else None,
             "shares": tuple(map(_share, share)) if share else None,
             "bad_cases": bad_cases, "gap": gap, "matured": matured, "parent": parent, "seed": seed,
         }  # fmt: skip

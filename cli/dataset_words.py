@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,8 +107,24 @@ def _counts(classes: dict[str, int]) -> str:
 
 
 def _rule(rule: dict[str, Any]) -> str:
-    found = ", ".join(f"{name} {value}" for name, value in rule.items())
-    return found or "every labelled prediction"
+    found = [f"{name} {value}" for name, value in rule.items() if name not in _IN_WORDS]
+    found += [words(rule[name]) for name, words in _IN_WORDS.items() if name in rule]
+    return ", ".join(found) or "every labelled prediction"
+
+
+def _shares(shares: list[dict[str, float]]) -> str:
+    return ", ".join(f"{each['share']:g} of label {each['label']:g}" for each in shares)
+
+
+def _match(match: dict[str, Any]) -> str:
+    return f"{match['negatives']:g} negatives for each positive by {', '.join(match['by'])}"
+
+
+_IN_WORDS: dict[str, Callable[[Any], str]] = {
+    "matured": lambda _: "matured",
+    "match": _match,
+    "shares": _shares,
+}
 
 
 def _number(value: float | None) -> str:

@@ -82,6 +82,8 @@ class DatasetRule:
         for name in ("from_ms", "to_ms"):
             if getattr(self, name) is not None:
                 check_whole(f"DatasetRule.{name}", getattr(self, name), -LATEST_MS, LATEST_MS)
+        if self.from_ms is not None and self.to_ms is not None and self.from_ms >= self.to_ms:
+            raise DeclarationError("DatasetRule.from_ms", self.from_ms, f"less than {self.to_ms}")
         for name in ("last", "gap"):
             if getattr(self, name) is not None:
                 duration_ms(f"DatasetRule.{name}", getattr(self, name))

@@ -13,9 +13,11 @@ import pytest
 from typer.testing import CliRunner
 
 from batch.datasets.parts import PartWriter
+from cli.dataset_words import _rule
 from cli.main import app
 from features.archive.files import ArchiveWriter, examples_table
 from features.plan import compile_plan
+from tidemill.dataset_rule import DatasetRule, Match, Share
 from tidemill.loading import load_project
 from tidemill.topics import EXAMPLES
 from tidemill.wire import Example, Prediction
@@ -129,6 +131,14 @@ def test_what_is_made_is_listed_and_shown(run: Run) -> None:
     assert f"{made['id']}  2 rows (1 of 0, 1 of 1)" in run("list", text=True)
 
 
+def test_a_rule_is_told_in_words() -> None:
+    """As a person would say it."""
+    rule = DatasetRule(gap="1h", matured=True, match=Match(("amount",), 3), shares=(Share(0, 0.5),))
+    words = "gap 1h, matured, 3 negatives for each positive by amount, 0.5 of label 0"
+    assert words == _rule(rule.as_data())
+    assert "every labelled prediction" == _rule(DatasetRule().as_data())
+
+
 def test_two_are_compared(run: Run) -> None:
     """Rule, rows, labels and features, in words and as JSON."""
     first, second = run("build"), run("build", "--where", "amount >= 1")
@@ -175,6 +185,8 @@ def test_a_full_disk_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
         ("build", ["--where", "amount >"], "DatasetRule.where: found 'amount >'"),
         ("build", ["--where", "other > 1"], "DatasetRule.where: found 'other'"),
         ("build", ["--share", "half"], "--share: found 'half'; allowed: a label and a number"),
+        ("build", ["--negatives", "2"], "--negatives: found 2; allowed: with --match FIELD"),
+        ("build", ["--from", "2014-01-01", "--to", "2013-01-01"], "DatasetRule.from_ms: found"),
         ("build", ["--match", "country"], "Match.by: found 'country'"),
         ("build", ["--bad-cases", "2"], "allowed: 1 without Project.bad_cases"),
         ("build", ["--from", "2014-01-01"], "found no labelled example; allowed: a range that has"),

@@ -38,6 +38,7 @@ def test_a_text_is_an_expression() -> None:
     [
         (lambda: DatasetRule(last="soon"), "DatasetRule.last: found 'soon'"),
         (lambda: DatasetRule(last="1d", from_ms=1), "allowed: this or from_ms, not both"),
+        (lambda: DatasetRule(from_ms=5, to_ms=5), "DatasetRule.from_ms: found 5"),
         (lambda: DatasetRule(where="a.b"), "DatasetRule.where: found 'a.b'"),
         (lambda: DatasetRule(where=5), "DatasetRule.where: found 5"),
         (lambda: DatasetRule(bad_cases=0), "DatasetRule.bad_cases: found 0"),
