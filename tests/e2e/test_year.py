@@ -22,7 +22,7 @@ from tidemill.settings import Settings
 
 HERE = Path(__file__).parent
 MONTHS = os.environ.get("TIDEMILL_TEST_MONTHS", "")
-"""Which months of 2013; `5` is short, and then too few retrains are there to be killed in each stage."""
+"""Which months of 2013, such as 5-12; of fewer, not every stage has a retrain to be killed in."""
 WORTH = 0.006  # AUC over the release that was trained once
 
 
