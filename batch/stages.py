@@ -193,7 +193,6 @@ class Stages:
     def release(self, settings: TrainerKind, data: Dataset, champion: Champion | None) -> ModelFile:
         """A model of all rows, made as the candidate was."""
         rows = rows_of(data)
-
         smaller = self._smaller(settings, older_and_newer(self.plan.project, data).older, champion)
 
         def make() -> Files:
@@ -312,7 +311,7 @@ def _model_in(files: Files, prefix: str) -> ModelFile:
 def _parameters(settings: TrainerKind) -> dict[str, float | int | str]:
     if isinstance(settings, OwnModel):
         return {"trainer": settings.name, **dict(settings.settings)}
-    plain: dict[str, Any] = asdict(settings)  # type: ignore[call-overload]
+    plain: dict[str, Any] = asdict(settings)
     shown = {
         name: value if type(value) in (int, float, str) else str(value)
         for name, value in plain.items()

@@ -142,5 +142,5 @@ def family_of(settings: TrainerKind) -> str:
 
 def searchable(settings: TrainerKind) -> tuple[str, ...]:
     """What may be searched of a family that is known."""
-    names = [each.name for each in fields(settings) if each.name not in _NOT_SEARCHED]  # type: ignore[arg-type]
+    names = [each.name for each in fields(settings) if each.name not in _NOT_SEARCHED]
     return (*names, *_VIRTUAL.get(family_of(settings), ()))

@@ -12,10 +12,9 @@ from tidemill.errors import DeclarationError
 MOST_LAYERS = 4  # between a net's inputs and its output
 
 
+@dataclass(frozen=True, slots=True)
 class TrainerKind:
     """Base of the trainers' settings."""
-
-    __slots__ = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,8 +34,8 @@ class Dataset:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def take(self, rows: NDArray[Any]) -> Dataset:
-        """Some of the rows, by mask or by number."""
+    def take(self, rows: NDArray[Any] | slice) -> Dataset:
+        """Some of the rows, by mask or by number, or a stretch of them, which copies nothing."""
         return replace(self, **{f.name: getattr(self, f.name)[rows] for f in fields(self)})
 
 

@@ -46,6 +46,7 @@ def older_and_newer(project: Project, data: Dataset) -> Split:
     """
     end = int(data.times.max(initial=0)) + 1
     start = end - project.gate.holdout_ms
-    known = data.label_times < start - project.dataset.gap_ms
-    newer = np.flatnonzero(~known)
-    return Split(start, end, data.take(known), data.take(newer), newer)
+    # Rows are in the order of their labels: both parts are views, however large the dataset.
+    first = int(np.searchsorted(data.label_times, start - project.dataset.gap_ms))
+    older, newer = data.take(slice(0, first)), data.take(slice(first, None))
+    return Split(start, end, older, newer, np.arange(first, len(data)))

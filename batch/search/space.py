@@ -170,14 +170,14 @@ def declared_search(project: Project) -> Search:
 
 def with_fixed(settings: TrainerKind, fixed: Mapping[str, Value]) -> TrainerKind:
     """The same settings but for some."""
-    return replace(settings, **fixed) if fixed else settings  # type: ignore[type-var]
+    return replace(settings, **fixed) if fixed else settings
 
 
 def with_steps(settings: TrainerKind, steps: int) -> TrainerKind:
     """The same settings, trained for so many steps."""
     if type(settings) not in _STEPS:
         return settings
-    return replace(settings, **{_STEPS[type(settings)][0]: max(1, steps)})  # type: ignore[type-var]
+    return replace(settings, **{_STEPS[type(settings)][0]: max(1, steps)})
 
 
 def grown(settings: TrainerKind, growth: float) -> TrainerKind:
@@ -195,7 +195,7 @@ def plain(settings: TrainerKind) -> dict[str, Any]:
     """Settings as JSON has them; of your own model only what its `make` is given."""
     if isinstance(settings, OwnModel):
         return dict(settings.settings)
-    return asdict(settings)  # type: ignore[call-overload,no-any-return]
+    return asdict(settings)
 
 
 def _plain(settings: Mapping[str, Any], setting: str) -> Any:

@@ -83,7 +83,7 @@ _FAMILIES: dict[type, Callable[..., Trainer]] = {
 def settings_as_json(settings: TrainerKind) -> bytes:
     """Settings as a run keeps them."""
     name = settings.name if isinstance(settings, OwnModel) else ""
-    plain = dict(settings.settings) if isinstance(settings, OwnModel) else asdict(settings)  # type: ignore[call-overload]
+    plain = dict(settings.settings) if isinstance(settings, OwnModel) else asdict(settings)
     return msgspec.json.format(
         msgspec.json.encode({"trainer": type(settings).__name__, "name": name, "settings": plain})
     )
