@@ -33,7 +33,7 @@ from cli.demo.options import PROJECT_FILE, month_start_ms
 from tidemill.durations import HOUR_MS
 from tidemill.errors import TidemillError
 
-CORES, ROUNDS, MINUTES = 2, 2, 5.0
+CORES, ROUNDS, MINUTES = 2, 1, 5.0
 QUICK_SECONDS = 3.0
 # Of flights: trained on May to August, tested on September and October. The search's own choices
 # were made on trainings from January to April (and tests up to August): no number here is of them.
