@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,8 +20,8 @@ SHARES = (1 / 60, 1 / 30, 1 / 15, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)
 class Curve:
     """From each of `seconds` on, `losses` is the test log-loss of what was best by then.
 
-    `scores` are the last one's, `refit_seconds` what training it on all rows took after the
-    `search_seconds`.
+    `scores` and `settings` are the last one's, `refit_seconds` what training it on all rows took
+    after the `search_seconds`.
     """
 
     seconds: Sequence[float]
@@ -28,6 +29,7 @@ class Curve:
     scores: Floats
     refit_seconds: float
     search_seconds: float
+    settings: dict[str, Any] = field(default_factory=dict)
 
     @property
     def final(self) -> float:
@@ -72,4 +74,5 @@ def read_curve(told: Path, scores: Path, labels: Floats, digest: str) -> Curve:
         answers[-1],
         found["incumbents"][-1]["refit_seconds"],
         found["seconds"],
+        found["incumbents"][-1]["settings"],
     )

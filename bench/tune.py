@@ -8,6 +8,7 @@ the trial they are at) does not count. All score the same test rows, which are l
 `ratios` are a peer's log-loss divided by ours (> 1: ours is better); `…/flaml` is the better of
 FLAML's two runs, with all its learners and with LightGBM alone, `…/time_to_flaml` how many times as
 long FLAML took to its final test score as ours took to the same, 0 when ours never got there.
+`settings` are what each tuner ended with, by its own names.
 `python -m bench tune --minutes 15` has another budget than five minutes.
 """
 
@@ -178,7 +179,12 @@ def _result(
     )  # fmt: skip
     peers = {tuner.peer for tuner in chosen.values() if tuner.peer.own}
     told["versions"] |= {peer.package: peer.version() for peer in peers}  # type: ignore[operator]
-    return told | {"measures": measures, "ratios": ratios}
+    settings = {
+        f"{name}/{tuner}": [curve.settings for curve in each]
+        for name, one in found.items()
+        for tuner, each in one.curves.items()
+    }
+    return told | {"measures": measures, "ratios": ratios, "settings": settings}
 
 
 def _measures(name: str, curves: list[Curve], seconds: float) -> dict[str, Any]:
