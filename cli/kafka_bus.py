@@ -16,7 +16,7 @@ from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError
 from aiokafka.partitioner import murmur2
 
 from cli.record_batches import take_whole_batches
-from tidemill.bus import Assigned, Message, Revoked
+from tidemill.bus import Assigned, Message, Outgoing, Revoked
 from tidemill.errors import BusUnavailable, LogLost
 from tidemill.topics import ALL, EVENTS, LABELS, MODELS, Names
 from tidemill.wire import Announcement, decode
@@ -39,12 +39,12 @@ class KafkaProducer:
     async def send_many(
         self,
         kind: str,
-        records: Sequence[tuple[bytes | None, bytes]],
+        records: Sequence[Outgoing],
         partition: int | None = None,
     ) -> Mapping[int, int]:
         """One batch at a time and partition: a failure never leaves a gap before what follows."""
         topic = self._names.topic(kind)
-        chosen: dict[int, list[tuple[bytes | None, bytes]]] = {}
+        chosen: dict[int, list[Outgoing]] = {}
         for record in records:
             place = self._partition(kind, record[0]) if partition is None else partition
             chosen.setdefault(place, []).append(record)
@@ -57,17 +57,18 @@ class KafkaProducer:
             raise BusUnavailable(f"writing {len(records)} records to {topic}: {error!r}") from error
         return dict(zip(chosen, ends, strict=True))
 
-    async def _send(
-        self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes]]
-    ) -> int:
+    async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> int:
         """Write all to one partition; returns the offset that follows."""
         batch = self._client.create_batch()
         now_ms = time.time_ns() // 1_000_000
-        for key, value in records:
-            if batch.append(key=key, value=value, timestamp=now_ms) is None:
+        for key, value, *more in records:
+            record = {"key": key, "value": value, "timestamp": now_ms}
+            if more:
+                record["headers"] = list(more[0])
+            if batch.append(**record) is None:
                 await self._send_batch(topic, partition, batch)
                 batch = self._client.create_batch()
-                batch.append(key=key, value=value, timestamp=now_ms)
+                batch.append(**record)
         return await self._send_batch(topic, partition, batch)
 
     async def _send_batch(self, topic: str, partition: int, batch: Any) -> int:

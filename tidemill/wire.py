@@ -23,11 +23,26 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         return _ENCODER.encode(self)
 
 
+class ArmScore(msgspec.Struct, frozen=True, array_like=True):
+    """What another model than the one that answered says for the same vector.
+
+    `offset` is how far its learner had come; `score` is NaN where it failed.
+    """
+
+    release: str
+    snapshot: int
+    offset: int
+    score: float
+
+
 class Prediction(Record, frozen=True):
     """One scored request, logged with the vector it used.
 
     `score` is the probability answered; `baseline` is what the frozen release says for the same
     vector. `request` is the request as JSON with its `time`; empty in records of earlier versions.
+    `offset` is how far in the examples the learner that answered had come: before it lies all it
+    knew. `arm` says as what the model answered: `champion`, `canary`, or `default` where the
+    features were too old for either. `arms` are the other models' scores.
     """
 
     id: str
@@ -41,6 +56,9 @@ class Prediction(Record, frozen=True):
     snapshot: int
     scored_ms: int
     request: bytes = b""
+    offset: int = 0
+    arm: str = "champion"
+    arms: list[ArmScore] = []
 
 
 class LabelEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -142,7 +160,8 @@ class Announcement(Record, frozen=True):
     """A release published by batch or a snapshot published by a learner.
 
     `sha256` is the hex digest of the snapshot's bytes or of the release's manifest.
-    `labels_produced_ms` are the times of the labels this snapshot learned since the one before.
+    `labels_produced_ms` are the times of the labels this snapshot learned since the one before,
+    `offset` is how far in the examples it has come.
     """
 
     kind: Literal["release", "snapshot"]
@@ -153,6 +172,7 @@ class Announcement(Record, frozen=True):
     time_ms: int
     examples: int = 0
     labels_produced_ms: list[int] = []
+    offset: int = 0
 
 
 class Alert(Record, frozen=True):
