@@ -39,7 +39,8 @@ class ScoringRules:
             try:
                 hits = np.flatnonzero(rule.when.evaluate(columns, len(predictions))).tolist()
             except Exception:  # A rule that fails must not keep predictions from the broker.
-                _LOG.exception("bad_case_rule_failed", reason=rule.reason)
+                _LOG.exception("bad_case_rule_failed", reason=rule.reason,
+                               prediction_id=predictions[0].id)  # fmt: skip
                 continue
             self._measurements.bad_cases[rule.reason] += len(hits)
             found += [BadCaseFound(rule.reason, predictions[i], None, now_ms) for i in hits]

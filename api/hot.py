@@ -9,9 +9,11 @@ from time import perf_counter
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from api.call import Call, Headers
 from api.errors import (
     RETRY_AFTER_SECONDS,
     Refused,
+    as_problem,
     refuse_body,
     refuse_failure,
     refuse_input,
@@ -21,8 +23,7 @@ from api.errors import (
 from api.measurements import Measurements
 from tidemill.errors import InputError, StoreUnavailable
 
-Handler = Callable[[bytes], Awaitable[bytes]]
-Headers = list[tuple[bytes, bytes]]
+Handler = Callable[[Call], Awaitable[bytes]]
 _JSON = (b"content-type", b"application/json")
 _LOG = structlog.get_logger()
 
@@ -33,7 +34,7 @@ class Disconnected(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HotRoute:
-    """One route: takes the body, gives the answer's JSON; raises InputError or Refused."""
+    """One route: takes the call, gives the answer's JSON; raises InputError or Refused."""
 
     name: str
     status: int
@@ -41,29 +42,53 @@ class HotRoute:
     method: str = "POST"
 
 
+Admit = Callable[[Call, HotRoute], Awaitable[None] | None]
+"""Asked before a body is read; names `call.caller`, or raises Refused. What can be told at once is
+told without an awaitable."""
+
+
 class HotRoutes:
-    """Answers its own paths and counts and times them; bodies over the limit are never buffered."""
+    """Answers its own paths and counts and times them; bodies over the limit are never buffered.
+
+    A path may have one part in braces, such as `/v2/models/{model}/infer`; the route finds what was
+    asked for in `call.path`.
+    """
 
     def __init__(
-        self, routes: Mapping[str, HotRoute], limit_bytes: int, measurements: Measurements
+        self,
+        routes: Mapping[str, HotRoute],
+        limit_bytes: int,
+        measurements: Measurements,
+        admit: Admit | None = None,
     ) -> None:
-        self.paths = routes
-        self._limit_bytes, self._measurements = limit_bytes, measurements
+        self._exact = {path: route for path, route in routes.items() if "{" not in path}
+        self._around = [(*_around(path), route) for path, route in routes.items() if "{" in path]
+        self._limit_bytes, self._measurements, self._admit = limit_bytes, measurements, admit
+
+    def find(self, path: str) -> HotRoute | None:
+        """The route of a path, None for one that is not hot."""
+        return self._exact.get(path) or (self._around_path(path) if self._around else None)
 
     async def answer(self, route: HotRoute, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request of one of the paths."""
         started = perf_counter()
         headers: Headers = [_JSON]
+        call = Call(scope, headers)
         try:
             if scope["method"] != route.method:
                 raise refuse_method(scope["method"], route.method)
-            body = await route.handle(await self._body(scope, receive))
+            if self._admit is not None and (asked := self._admit(call, route)) is not None:
+                await asked
+            call.body = await self._body(call, receive)
+            body = await route.handle(call)
             status = route.status
         except Disconnected:
             return
         except Exception as error:
             refused = self._refusal(error, route)
-            status, body = refused.status, refused.body
+            self._measurements.refusals[refused.problem.cause] += 1
+            status, (kind, body) = refused.status, as_problem(refused, scope["path"])
+            headers[0] = (b"content-type", kind)
             headers += _refusal_headers(refused, route)
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -71,11 +96,14 @@ class HotRoutes:
         self._measurements.requests[route.name, status] += 1
         self._measurements.request_seconds[route.name].add(perf_counter() - started)
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+    async def _body(self, call: Call, receive: Receive) -> bytes:
         """The whole body. Raises Refused (413) as soon as it is known to be too large."""
-        for name, value in scope["headers"]:
-            if name == b"content-length" and int(value) > self._limit_bytes:
-                raise refuse_body(f"{int(value)} bytes", self._limit_bytes)
+        for name, value in call.scope["headers"]:
+            if name == b"content-length":
+                if int(value) > self._limit_bytes:
+                    raise refuse_body(f"{int(value)} bytes", self._limit_bytes)
+            elif name == b"traceparent":
+                call.traceparent = value
         message = await receive()
         body: bytes = message.get("body", b"")
         if not message.get("more_body", False) and message["type"] == "http.request":
@@ -96,6 +124,14 @@ class HotRoutes:
             raise refuse_body(f"more than {self._limit_bytes} bytes", self._limit_bytes)
         return body
 
+    def _around_path(self, path: str) -> HotRoute | None:
+        for before, after, route in self._around:
+            if path.startswith(before) and path.endswith(after):
+                between = path[len(before) : len(path) - len(after)]
+                if between and "/" not in between:
+                    return route
+        return None
+
     @staticmethod
     def _refusal(error: Exception, route: HotRoute) -> Refused:
         if isinstance(error, Refused):
@@ -108,7 +144,16 @@ class HotRoutes:
         return refuse_failure()
 
 
+def _around(path: str) -> tuple[str, str]:
+    """What stands before and after the part in braces."""
+    before, _, rest = path.partition("{")
+    return before, rest.partition("}")[2]
+
+
 def _refusal_headers(refused: Refused, route: HotRoute) -> Headers:
+    headers: Headers = list(refused.headers)
     if refused.retry_after:
-        return [(b"retry-after", b"%d" % RETRY_AFTER_SECONDS)]
-    return [(b"allow", route.method.encode())] if refused.status == 405 else []
+        headers.append((b"retry-after", b"%d" % RETRY_AFTER_SECONDS))
+    if refused.status == 405:
+        headers.append((b"allow", route.method.encode()))
+    return headers

@@ -7,10 +7,14 @@ from collections.abc import Callable
 
 import msgspec
 
+from api.call import Call
 from api.errors import refuse_without_broker
+from api.idempotency import Idempotency
+from api.ports import KeyStore
+from api.trace_context import trace_headers
 from features.decoding import check_label, label_error
 from tidemill import topics
-from tidemill.bus import Producer
+from tidemill.bus import Headers, Outgoing, Producer
 from tidemill.clock import Clock
 from tidemill.errors import BusUnavailable, InputError
 from tidemill.label import Kind
@@ -26,14 +30,29 @@ class LabelsAccepted(msgspec.Struct, frozen=True):
 
 
 class LabelInbox:
-    """Checks labels and answers once the broker has them."""
+    """Checks labels and answers once the broker has them; an idempotency key is honoured."""
 
     def __init__(
-        self, producer: Producer, clock: Clock, skew_ms: int, kind: Callable[[], Kind]
+        self,
+        producer: Producer,
+        keys: KeyStore,
+        clock: Clock,
+        skew_ms: int,
+        kind: Callable[[], Kind],
     ) -> None:
         self._producer, self._clock, self._skew_ms = producer, clock, skew_ms
-        self._kind = kind
+        self._kind, self._idempotency = kind, Idempotency(keys)
         self._decoder = msgspec.json.Decoder(LabelEvent | list[LabelEvent])
+
+    async def take(self, call: Call) -> bytes:
+        """Take the labels of a call. Raises InputError, Refused and StoreUnavailable."""
+        labels = self.decode(call.body)  # before any key: what cannot be used takes none
+
+        async def answer() -> bytes:
+            accepted = await self.accept(labels, trace_headers(call.traceparent))
+            return msgspec.json.encode(accepted)
+
+        return await self._idempotency.once(call, answer)
 
     def decode(self, body: bytes) -> list[LabelEvent]:
         """One label or a list of them. Raises InputError naming the label's place in a list."""
@@ -43,6 +62,8 @@ class LabelInbox:
             raise label_error(error, self._kind()) from None
         except UnicodeDecodeError as error:
             raise InputError("malformed", "body", str(error), "UTF-8") from None
+        except RecursionError:
+            raise InputError("malformed", "body", "nested too deeply", "labels") from None
         if isinstance(decoded, LabelEvent):
             self._check(decoded, "")
             return [decoded]
@@ -50,9 +71,11 @@ class LabelInbox:
             self._check(label, f"[{place}].")
         return decoded
 
-    async def accept(self, labels: list[LabelEvent]) -> LabelsAccepted:
+    async def accept(self, labels: list[LabelEvent], headers: Headers = ()) -> LabelsAccepted:
         """Write them to the log. Raises Refused (503) when the broker does not acknowledge."""
-        records = [(label.key.encode(), msgspec.json.encode(label)) for label in labels]
+        records: list[Outgoing] = [(label.key.encode(), _ENCODE(label)) for label in labels]
+        if headers:
+            records = [(key, value, headers) for key, value, *_ in records]
         try:
             async with asyncio.timeout(BROKER_DEADLINE_SECONDS):
                 await self._producer.send_many(topics.LABELS, records)
@@ -69,3 +92,6 @@ class LabelInbox:
         except InputError as error:
             field = f"{place}{error.field}"
             raise InputError(error.cause, field, error.found, error.allowed) from None
+
+
+_ENCODE = msgspec.json.Encoder().encode

@@ -1,129 +1,193 @@
-"""The published schema of the raw routes, generated from the project's declared request fields."""
+"""The published OpenAPI 3.1 document: every route, answer and refusal, with examples."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
+import tidemill
 from api.answers import Answer, BatchAnswer
-from api.errors import ErrorBody
+from api.errors import InferenceError, Problem, ProblemDetails, Refused
+from api.events import EventsAccepted
+from api.infer import OUTPUTS, InferRequest
+from api.infer_operations import infer_operations
 from api.labels import LabelsAccepted
+from api.models import ChallengeBody, ModelsView, ModelView, OrderBody, OrderDone
+from api.operations import Json, Operation
+from api.predictions import PredictionView
+from api.problems import TITLES
+from api.report_operations import report_operations
+from api.score_operations import score_operations
+from features.cloud_events import BATCH, STRUCTURED
 from tidemill.declaration import Project
-from tidemill.fields import Field
 from tidemill.jobs import JobsReport
+from tidemill.json_schemas import event_schema, example_fields, request_schema, time_schema
 from tidemill.quality import Quality
+from tidemill.sources import Event
 from tidemill.wire import LabelEvent
 
-_TYPES: dict[type, str] = {str: "string", float: "number", int: "integer", bool: "boolean"}
-_EXAMPLES: dict[type, Any] = {str: "A1", float: 1.5, int: 1, bool: True}
-_EXAMPLE_TIME_MS = 1_367_366_400_000
-_REFUSALS = {
-    "400": "the body is not JSON",
-    "413": "the body is too large",
-    "422": "a field cannot be used",
-    "503": "the broker is behind; try again after Retry-After seconds",
+VERSION = "3.1.0"
+_RECORDS = (
+    Answer, BatchAnswer, ProblemDetails, LabelsAccepted, LabelEvent, EventsAccepted, Quality,
+    JobsReport, PredictionView, ModelsView, ModelView, OrderBody, ChallengeBody, OrderDone,
+    InferRequest, InferenceError,
+)  # fmt: skip
+_TAGS = {
+    "score": "Requests in, scores out",
+    "feedback": "Outcomes and events",
+    "predictions": "What was answered",
+    "models": "Which release answers",
+    "reports": "How it goes",
+    "inference": "The Open Inference Protocol (KServe, Triton)",
 }
-Json = dict[str, Any]
+_SCHEMES = {
+    "key": {"type": "apiKey", "in": "header", "name": "x-api-key"},
+    "bearer": {"type": "http", "scheme": "bearer"},
+}
 
 
-def request_schema(project: Project) -> Json:
-    """The JSON schema of one scoring request."""
-    time = {
-        "description": "The moment to score for: ms since 1970 or ISO 8601 with offset; or now.",
-        "anyOf": [{"type": "integer"}, {"type": "string", "format": "date-time"}, {"type": "null"}],
-    }
+def document(project: Project, secured: bool = False) -> Json:
+    """The whole document; `secured` where callers have to say who they are."""
+    paths: Json = {}
+    for operation in operations(project):
+        paths.setdefault(operation.path, {})[operation.method] = operation.document(secured)
+    components: Json = {"schemas": _schemas(project), "examples": _problem_examples()}
+    if secured:
+        components["securitySchemes"] = _SCHEMES
     return {
-        "title": "Request",
-        "type": "object",
-        "properties": {f.name: _field_schema(f) for f in project.request.columns} | {"time": time},
-        "required": [f.name for f in project.request.columns if not f.optional],
-        "additionalProperties": False,
+        "openapi": VERSION,
+        "info": {
+            "title": f"Tidemill: {project.name}",
+            "version": tidemill.__version__,
+            "description": "Live scoring with models that learn from every outcome.",
+        },
+        "tags": [{"name": name, "description": text} for name, text in _TAGS.items()],
+        "paths": paths,
+        "components": components,
     }
 
 
-def request_example(project: Project) -> Json:
-    """A request that the route accepts."""
-    return {f.name: _EXAMPLES[f.type] for f in project.request.columns} | {"time": _EXAMPLE_TIME_MS}
+def operations(project: Project) -> list[Operation]:
+    """Every operation there is."""
+    return [
+        *score_operations(project),
+        *report_operations(project),
+        *infer_operations(project),
+    ]
 
 
-def label_example(project: Project) -> Json:
-    """The label of the example request."""
-    request = request_example(project)
-    names = project.label.key
-    key = "|".join(str(request[name]) for name in names) if names else "the answer's prediction_id"
-    return {"key": key, "value": 1, "time": _EXAMPLE_TIME_MS}
-
-
-def add_raw_routes(document: Json, project: Project) -> Json:
-    """Add the scoring and label routes to the document FastAPI generates from its own routes."""
-    records = (Answer, BatchAnswer, ErrorBody, LabelsAccepted, LabelEvent, Quality, JobsReport)
-    references, components = msgspec.json.schema_components(
-        records, ref_template="#/components/schemas/{name}"
+def _schemas(project: Project) -> Json:
+    """The records' schemas, and those that the declaration makes."""
+    _, schemas = msgspec.json.schema_components(
+        _RECORDS, ref_template="#/components/schemas/{name}"
     )
-    answer, batch, error, accepted, label, *_ = references
-    schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    schemas.update(components, Request=request_schema(project))
-    one = {"$ref": "#/components/schemas/Request"}
-    many = {
+    label = schemas["LabelEvent"]["properties"]
+    label["time"] = {"type": "integer", "minimum": 1, "description": "ms since 1970"}
+    size = {"type": "integer", "minimum": 0}
+    shape = {"type": "array", "items": size, "minItems": 1, "maxItems": 2}
+    schemas["Tensor"]["properties"]["shape"] = shape
+    names = [*example_fields(project.request.columns), "time"]
+    schemas["Tensor"]["properties"]["name"] = {"type": "string", "enum": names}
+    binary = project.label.kind == "binary"
+    outputs = [name for name in OUTPUTS if binary or name != "label"]
+    schemas["RequestedOutput"]["properties"]["name"] = {"type": "string", "enum": outputs}
+    if binary:
+        label["value"] = {"type": "number", "enum": [0, 1]}
+    kinds = {_event_name(event.name): event for event in project.events}
+    events = {name: event_schema(event) for name, event in kinds.items()}
+    return {
+        **schemas,
+        **events,
+        "Request": request_schema(project.request),
+        "Event": _one_of(f"#/components/schemas/{name}" for name in events),
+        **{f"Cloud{name}": _cloud_event(event) for name, event in kinds.items()},
+        "CloudEvent": _one_of(f"#/components/schemas/Cloud{name}" for name in kinds),
+    }
+
+
+def _event_name(name: str) -> str:
+    """Prefixed, so that no event has the name of a record."""
+    return f"Event_{name}"
+
+
+def _one_of(references: Iterable[str]) -> Json:
+    return {"oneOf": [{"$ref": each} for each in references]}
+
+
+def _cloud_event(event: Event) -> Json:
+    schema = event_schema(event)
+    fields = {f.name: schema["properties"][f.name] for f in event.columns}
+    required = [name for name in schema["required"] if name in fields]
+    return {
+        "title": f"CloudEvent: {event.name}",
+        "description": "CloudEvents 1.0: `data` are the event's fields. What they do not say "
+        "comes from the attributes: `event` from `type`, `id` from `source` and `id`, `time`",
         "type": "object",
-        "properties": {"requests": {"type": "array", "items": one}},
-        "required": ["requests"],
-        "additionalProperties": False,
-    }
-    labels = {"anyOf": [label, {"type": "array", "items": label}]}
-    example, outcome = request_example(project), label_example(project)
-    paths = document.setdefault("paths", {})
-    paths["/v1/score"] = _post("Score one request", (one, {"one": example}), ("200", answer), error)
-    paths["/v1/score:batch"] = _post(
-        "Score several requests", (many, {"two": {"requests": [example, example]}}),
-        ("200", batch), error,
-    )  # fmt: skip
-    paths["/v1/labels"] = _post(
-        "Send the outcome of a prediction, or a list of them",
-        (labels, {"one": outcome, "list": [outcome]}), ("202", accepted), error,
-    )  # fmt: skip
-    paths["/v1/progress"] = _get(
-        "How far events have been applied: for each partition of the events topic, the next offset",
-        {"events": {"0": 17, "1": 4}},
-    )
-    return document
+        "properties": {
+            "specversion": {"const": "1.0"},
+            "id": {"type": "string", "minLength": 1},
+            "source": {"type": "string", "minLength": 1},
+            "type": {"const": event.name},
+            "time": time_schema("When it happened")["anyOf"][1],
+            "datacontenttype": {"enum": ["application/json", None]},
+            "data": {
+                "type": "object", "properties": fields, "required": required,
+                "additionalProperties": False,
+            },
+        },
+        "required": ["specversion", "id", "source", "type", "time", "data"],
+    }  # fmt: skip
 
 
-def _get(summary: str, example: Json) -> Json:
-    content = {"application/json": {"schema": {"type": "object"}, "example": example}}
-    return {
-        "get": {
-            "summary": summary,
-            "responses": {"200": {"description": "Done", "content": content}},
-        }
-    }
+def _problem_examples() -> Json:
+    """An example of every cause, as the api answers it."""
+    found: Json = {}
+    for cause in TITLES:
+        status, problem = _EXAMPLES.get(cause, (422, Problem(cause, "…", "…", "…")))
+        details = Refused(status, problem).details("/v1/…")
+        found[cause] = {"summary": TITLES[cause], "value": msgspec.to_builtins(details)}
+    return found
 
 
-def _field_schema(field: Field) -> Json:
-    kind = _TYPES[field.type]
-    return {"type": [kind, "null"] if field.optional else kind}
+def _example(status: int, cause: str, field: str, found: str, allowed: str) -> Any:
+    return cause, (status, Problem(cause, field, found, allowed))
 
 
-def _post(
-    summary: str, body: tuple[Json, dict[str, Any]], answer: tuple[str, Json], error: Json
-) -> Json:
-    schema, examples = body
-    named = {name: {"value": value} for name, value in examples.items()}
-    content = {"application/json": {"schema": schema, "examples": named}}
-    status, success = answer
-    responses: Json = {
-        status: {"description": "Done", "content": {"application/json": {"schema": success}}}
-    }
-    for refusal, description in _REFUSALS.items():
-        responses[refusal] = {
-            "description": description,
-            "content": {"application/json": {"schema": error}},
-        }
-    return {
-        "post": {
-            "summary": summary,
-            "requestBody": {"required": True, "content": content},
-            "responses": responses,
-        }
-    }
+_EXAMPLES: Mapping[str, tuple[int, Problem]] = dict(
+    [
+        _example(400, "malformed", "body", "JSON is malformed: invalid character", "one object"),
+        _example(422, "missing_field", "shop", "nothing", "a value"),
+        _example(422, "unknown_field", "colour", "a field", "declared fields only"),
+        _example(422, "wrong_type", "amount", "str", "float"),
+        _example(422, "absurd_time", "time", "-5", "a time after 1970 and not later than now"),
+        _example(422, "unknown_event", "event", "theft", "one of payment"),
+        _example(422, "too_many_requests", "requests", "1201 requests", "at most 1000"),
+        _example(422, "too_many_events", "body", "1201 events", "at most 1000"),
+        _example(422, "idempotency_key_reused", "idempotency-key", "the key of another request",
+                 "a new key for each request"),
+        _example(409, "request_in_progress", "idempotency-key",
+                 "the same request, which is being answered", "to ask again in a second"),
+        _example(413, "body_too_large", "body", "2097152 bytes", "at most 1048576 bytes"),
+        _example(415, "unsupported_media_type", "content-type", "text/csv",
+                 f"one of application/json, {STRUCTURED}, {BATCH}"),
+        _example(401, "unauthorized", "key", "nothing", "an API key or a bearer token"),
+        _example(403, "forbidden", "scope", "score", "admin"),
+        _example(429, "rate_limited", "requests", "1001 in 1 s", "1000 in 1 s"),
+        _example(404, "unknown_prediction", "id", "0" * 32, "an answer that is archived"),
+        _example(404, "unknown_entity", "entity", "'planet'", "card, shop"),
+        _example(404, "unknown_quality", "worker", "nothing yet", "a worker that has begun"),
+        _example(404, "no_release", "release", "r0099", "one of GET /v1/models"),
+        _example(404, "no_orders", "models", "a process without them", "another api"),
+        _example(409, "retired", "r0002", "retired", "another role, or force"),
+        _example(409, "role", "r0002", "challenger", "former or rolled_back"),
+        _example(409, "damaged_release", "release", "sha256 …", "a release that is whole"),
+        _example(503, "queue_full", "predictions", "20000 waiting for the broker", "at most 20000"),
+        _example(503, "broker_unavailable", "labels", "no answer", "a broker that answers"),
+        _example(503, "store_unavailable", "store", "no answer", "a store that answers"),
+        _example(503, "archive_unavailable", "archive", "no answer", "one that answers"),
+        _example(503, "disk_unavailable", "home", "No space left", "a disk with room"),
+        _example(500, "internal_error", "server", "an error while answering", "see the log"),
+    ]
+)  # fmt: skip

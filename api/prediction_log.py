@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from time import perf_counter
 
 import structlog
 
 from api.bad_cases import RulesBySchema
 from api.errors import refuse_full_queue
+from api.measurements import Measurements
+from api.predictions import RecentPredictions
+from api.shadows import Shadows
 from tidemill import topics
-from tidemill.bus import Producer
+from tidemill.bus import Headers, Outgoing, Producer
 from tidemill.errors import BusUnavailable
 from tidemill.wire import Prediction
 
@@ -21,25 +25,35 @@ _SEND_AT_ONCE = 500
 _GATHER_SECONDS = 0.02
 _FIRST_RETRY_SECONDS, _LAST_RETRY_SECONDS = 0.05, 2.0
 
-Outgoing = list[tuple[bytes | None, bytes]]
-
 
 class PredictionLog:
     """Keeps predictions until the broker has them; a score that would not fit is refused before.
 
     `reserve` takes the place before a request is scored, `put` fills it, the task that runs `run`
-    empties it.
+    empties it. Where there are challengers, their scores come into the records here.
     """
 
-    def __init__(self, producer: Producer, rules: RulesBySchema, capacity: int) -> None:
+    def __init__(
+        self,
+        producer: Producer,
+        rules: RulesBySchema,
+        capacity: int,
+        measurements: Measurements,
+        shadows: Shadows | None = None,
+    ) -> None:
         self._producer, self._rules, self._capacity = producer, rules, capacity
+        self._measurements, self._shadows = measurements, shadows
         self._queue: deque[Prediction] = deque()
+        self._carried: dict[str, Headers] = {}
+        self.recent = RecentPredictions()
+        """The newest predictions, whether or not the broker has them."""
         self._taken = 0
         self._wake = asyncio.Event()
         # Gathering must not fill a small queue while the broker has nothing to do.
         self._plenty = min(_SEND_AT_ONCE, max(1, capacity // 4))
         self._gathered = asyncio.Event()
         self._closing = False
+        self.recent = RecentPredictions()
 
     @property
     def depth(self) -> int:
@@ -56,9 +70,20 @@ class PredictionLog:
         """Give reserved places back, unused."""
         self._taken -= count
 
+    def carry(self, headers: Mapping[str, Headers]) -> None:
+        """What is to stand beside the records of these predictions, by their ids; call it first."""
+        self._carried.update(headers)
+
+    def forget(self, ids: Iterable[str]) -> None:
+        """These predictions will not be put."""
+        for each in ids:
+            self._carried.pop(each, None)
+
     def put(self, predictions: Sequence[Prediction]) -> None:
         """Hand over predictions whose places were reserved. Never blocks."""
+        self.recent.put(predictions)
         self._queue.extend(predictions)
+        self.recent.put(predictions)
         self._wake.set()
         if len(self._queue) >= self._plenty:
             self._gathered.set()
@@ -77,12 +102,7 @@ class PredictionLog:
                     async with asyncio.timeout(_GATHER_SECONDS):
                         await self._gathered.wait()
             count = min(len(self._queue), _SEND_AT_ONCE)
-            group = [self._queue.popleft() for _ in range(count)]
-            await self._send(topics.PREDICTIONS, [(p.key.encode(), p.encode()) for p in group])
-            found = self._rules.judge(group)
-            if found:
-                records: Outgoing = [(c.prediction.key.encode(), c.encode()) for c in found]
-                await self._send(topics.BADCASES, records)
+            await self._finish([self._queue.popleft() for _ in range(count)])
             self._taken -= count
 
     def close(self) -> None:
@@ -91,7 +111,28 @@ class PredictionLog:
         self._wake.set()
         self._gathered.set()
 
-    async def _send(self, kind: str, records: Outgoing) -> None:
+    async def _finish(self, group: list[Prediction]) -> None:
+        """Complete a group's records and send them, then the bad cases among them."""
+        if self._shadows is not None and self._shadows.wanted():
+            await self._shadows.add(group, hurried=self._taken > self._capacity // 2)
+        started = perf_counter()
+        await self._send(topics.PREDICTIONS, self._records(group))
+        self._measurements.stage_seconds["log"].add(perf_counter() - started)
+        found = self._rules.judge(group)
+        if found:
+            cases: list[Outgoing] = [(c.prediction.key.encode(), c.encode()) for c in found]
+            await self._send(topics.BADCASES, cases)
+
+    def _records(self, group: Sequence[Prediction]) -> list[Outgoing]:
+        if not self._carried:
+            return [(p.key.encode(), p.encode()) for p in group]
+        carried = [self._carried.pop(p.id, None) for p in group]
+        return [
+            (p.key.encode(), p.encode(), headers) if headers else (p.key.encode(), p.encode())
+            for p, headers in zip(group, carried, strict=True)
+        ]
+
+    async def _send(self, kind: str, records: Sequence[Outgoing]) -> None:
         """Send until the broker acknowledges; waits longer after each failure."""
         wait = _FIRST_RETRY_SECONDS
         while True:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from time import perf_counter
 from typing import Any
 
 import msgspec
@@ -13,14 +14,16 @@ import structlog
 from api.adoption import Adoption
 from api.answers import BatchAnswer
 from api.bad_cases import RulesBySchema
+from api.call import Call
 from api.cut_over import CutOver, Exchange
 from api.labels import LabelInbox
 from api.measurements import Measurements
-from api.metrics import ApiCollector, registry_of
-from api.model import ModelSlot
+from api.metrics import ApiCollector, Gauges, registry_of
+from api.model import Lent, ModelSlot, ServedModel
 from api.ports import Ports
 from api.prediction_log import PredictionLog
 from api.serving import Serving, Shared, build_serving
+from api.shadows import Shadows
 from api.status import (
     SCORING_ROUTES,
     api_status,
@@ -31,13 +34,15 @@ from api.status import (
     worker_quality,
     worker_status,
 )
-from api.watch import ModelWatch, Watched
+from api.watch import LOOK_SECONDS, ModelWatch, Watched
+from api.wishes import wishes_of
 from features.inspection.look import moment
 from features.plan import FeaturePlan
 from tidemill.clock import Clock
 from tidemill.declaration import Project
 from tidemill.errors import InputError, StoreUnavailable, TidemillError
 from tidemill.settings import Settings
+from tidemill.wire import Announcement
 
 DRAIN_SECONDS = 20.0
 PROBE_SECONDS = INSPECTION_SECONDS = 1.0
@@ -51,23 +56,46 @@ class ScoringService:
     def __init__(self, plan: FeaturePlan, ports: Ports, settings: Settings, clock: Clock) -> None:
         self.settings, self.clock, self.ports = settings, clock, ports
         self.measurements = Measurements()
+        self.tracing = ports.tracing
+        if self.tracing is not None:
+            self.measurements.groups = self.tracing.groups
         self._rules = RulesBySchema()
-        self.log = PredictionLog(ports.producer, self._rules, settings.prediction_queue)
+        self.lent = Lent()
+        shadows = Shadows(lambda: self.serving.arms, self.lent, self.measurements)
+        self.log = PredictionLog(
+            ports.producer, self._rules, settings.prediction_queue, self.measurements, shadows
+        )
         self._shared = Shared(
-            ports, self.log, self.measurements, clock, settings.clock_skew_ms
+            ports, self.log, self.measurements, clock, settings.clock_skew_ms, self.lent
         )  # fmt: skip
         self.serving = build_serving(plan, self._shared)
         self._adopt(self.serving)
         self._labels = LabelInbox(
-            ports.producer, clock, settings.clock_skew_ms, lambda: self.project.label.kind
+            ports.producer,
+            ports.keys,
+            clock,
+            settings.clock_skew_ms,
+            lambda: self.project.label.kind,
         )
         self.cut_over = CutOver(
             ports, Exchange(lambda: self.serving, self._build, self._adopt), clock
         )  # fmt: skip
         self.registry = registry_of(
-            ApiCollector(self.measurements, lambda: self.slot, lambda: self.log.depth)
+            ApiCollector(
+                self.measurements,
+                Gauges(
+                    models=self._models,
+                    scoring_queue=lambda: self.serving.scorer.depth,
+                    prediction_queue=lambda: self.log.depth,
+                    prediction_limit=settings.prediction_queue,
+                ),
+            )
         )
         self._encode = msgspec.json.Encoder().encode
+        self.charge: Callable[[str, int], None] = _uncharged
+        stages = self.measurements.stage_seconds
+        self._decoded, self._encoded = stages["decode"].add, stages["encode"].add
+        self._news = asyncio.Event()
 
     @property
     def project(self) -> Project:
@@ -91,12 +119,12 @@ class ScoringService:
         The newest model is adopted first, so that the prior answers only where there is none.
         """
         await self.adoption.adopt_newest()
-        watch = ModelWatch(
-            Watched(self.ports.announcements, lambda a: self.adoption.note(a), self._look)
-        )
+        await self.serving.arms.look()
+        watch = ModelWatch(Watched(self.ports.announcements, self._note, self._look))
         sending = asyncio.create_task(self.log.run(), name="prediction log")
         others = [
             asyncio.create_task(watch.run(), name="adoption"),
+            asyncio.create_task(self._follow_challengers(), name="challengers"),
             asyncio.create_task(self._tick(), name="ticks"),
         ]
         for task in (sending, *others):
@@ -122,6 +150,26 @@ class ScoringService:
         await self.cut_over.look()
         return seen
 
+    def _note(self, announcement: Announcement) -> None:
+        """Pass on what was announced; the champion is looked at anyway."""
+        self.adoption.note(announcement)
+        self.serving.arms.note(announcement)
+        if announcement.kind == "release" or announcement.learner != self.project.learner.name:
+            self._news.set()
+
+    async def _follow_challengers(self) -> None:
+        """Look at the challengers on their own: nothing of theirs may hold up a champion."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._news.wait()
+            self._news.clear()
+            await self.serving.arms.look()
+
+    def _models(self) -> list[tuple[str, ServedModel]]:
+        beside = [(arm.role, model) for arm, model in self.serving.arms.models()]
+        return [("champion", self.slot.current), *beside]
+
     def _build(self, plan: FeaturePlan) -> Serving:
         return build_serving(plan, self._shared)
 
@@ -130,25 +178,37 @@ class ScoringService:
         self._rules.add(serving.schema, serving.rules)
         self.serving = serving
 
-    async def score(self, body: bytes) -> bytes:
+    async def score(self, call: Call) -> bytes:
         """Answer one request; raises InputError or Refused."""
-        serving = self.serving
-        request = serving.decoder.decode(body)
-        return self._encode((await serving.scorer.score((request,)))[0])
+        started, serving = perf_counter(), self.serving
+        request, wishes = serving.decoder.decode(call.body), wishes_of(call)
+        self._decoded(perf_counter() - started)
+        answers = await serving.scorer.score((request,), wishes)
+        started = perf_counter()
+        body = self._encode(answers[0])
+        self._encoded(perf_counter() - started)
+        return body
 
-    async def score_batch(self, body: bytes) -> bytes:
+    async def score_batch(self, call: Call) -> bytes:
         """Answer `{"requests": [...]}` as a whole or not at all; raises InputError or Refused."""
-        serving = self.serving
-        requests = serving.decoder.decode_batch(body)
+        started, serving = perf_counter(), self.serving
+        requests, wishes = serving.decoder.decode_batch(call.body), wishes_of(call)
         limit = self.settings.batch_limit
         if len(requests) > limit:
             found, allowed = f"{len(requests)} requests", f"at most {limit}"
             raise InputError("too_many_requests", "requests", found, allowed)
-        return self._encode(BatchAnswer(await serving.scorer.score(requests)))
+        if call.caller:
+            self.charge(call.caller, len(requests) - 1)
+        self._decoded(perf_counter() - started)
+        answers = BatchAnswer(await serving.scorer.score(requests, wishes))
+        started = perf_counter()
+        body = self._encode(answers)
+        self._encoded(perf_counter() - started)
+        return body
 
-    async def take_labels(self, body: bytes) -> bytes:
-        """Take one label or a list; raises InputError or Refused."""
-        return self._encode(await self._labels.accept(self._labels.decode(body)))
+    async def take_labels(self, call: Call) -> bytes:
+        """Take one label or a list; raises InputError, Refused or StoreUnavailable."""
+        return await self._labels.take(call)
 
     async def readiness(self) -> dict[str, str]:
         """What does not answer, with the reason; empty when store and broker do."""
@@ -166,7 +226,8 @@ class ScoringService:
             "project": self.project.name,
             "now_ms": self.clock.now_ms(),
             "features": features_status(serving.plan, self.cut_over.waiting),
-            "model": model_status(serving.slot.current, self.measurements),
+            "model": model_status(serving.slot.current, self.measurements)
+            | {"challengers": serving.arms.described()},
             "api": api_status(self.measurements, self.log.depth),
             "worker": worker,
             "bad_cases": bad_cases,
@@ -192,7 +253,7 @@ class ScoringService:
             raise StoreUnavailable(f"no answer within {INSPECTION_SECONDS:g} s") from None
         return self._encode(view)
 
-    async def progress(self, _: bytes = b"") -> bytes:
+    async def progress(self, _: Call | None = None) -> bytes:
         """How far each source partition has been applied; raises StoreUnavailable."""
         applied = await self.serving.ports.read_progress()
         return self._encode({"events": {str(source): n for source, n in applied.items()}})
@@ -201,6 +262,10 @@ class ScoringService:
         while True:
             self.measurements.tick(self.clock.now_ms(), SCORING_ROUTES[0])
             await asyncio.sleep(TICK_SECONDS)
+
+
+def _uncharged(caller: str, requests: int) -> None:
+    """Without limits a batch costs nothing more than one call."""
 
 
 async def _probe(answer: Awaitable[None]) -> str | None:

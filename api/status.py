@@ -74,13 +74,14 @@ def features_status(plan: FeaturePlan, waiting: str) -> dict[str, Any]:
 
 
 def model_status(model: ServedModel, measurements: Measurements) -> dict[str, Any]:
-    """The model being served; `swaps` are changes of the release, oldest first."""
+    """The model being served, the changes of its release and what was refused, oldest first."""
     return {
         "release": model.release,
         "snapshot": model.snapshot,
         "examples": model.examples,
         "adopted_ms": model.adopted_ms,
         "swaps": measurements.release_changes,
+        "refused": list(measurements.refused_swaps),
     }
 
 

@@ -30,7 +30,7 @@ _OUT_OF_RANGE = "a number out of range"
 _WHOLE_ALLOWED = f"an integer from -{LARGEST_WHOLE} to {LARGEST_WHOLE}"
 _ENUM = re.compile(r"Invalid enum value (?P<found>.+)")
 _PATH = re.compile(r" - at `\$\.?(?P<path>[^`]*)`")
-_NAMED = re.compile(r"(?P<what>missing required field|contains unknown field) `(?P<field>[^`]+)`")
+_NAMED = re.compile(r"(?P<what>missing required field|contains unknown field) `(?P<field>[^`]*)`")
 
 
 def input_error(error: msgspec.DecodeError) -> InputError:

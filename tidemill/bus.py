@@ -35,6 +35,11 @@ class Message(Protocol):
         """When it was produced, ms since 1970."""
         ...
 
+    @property
+    def headers(self) -> Headers:
+        """What stands beside it; mostly nothing."""
+        ...
+
 
 class Producer(Protocol):
     """Writes records to the project's topics; the client behind it batches and retries."""

@@ -27,7 +27,7 @@ class Trial:
 
     promote: bool = True
     alpha: float = 0.05
-    block: str = "10m"
+    block: str = "10min"
     min_blocks: int = 30
     min_rows: int = 1000
     watch: str = "24h"

@@ -134,17 +134,19 @@ class UpdateBatch(Record, frozen=True):
 
     `state` says for which state of the entities (`FeaturePlan.state`); the fold of another passes
     it over. `next_offset` follows the micro-batch. Sent to every target partition, rows or not, so
-    that each knows how far the source has been applied.
+    that each knows how far the source has been applied. `produced_ms` is when the first of
+    its events was stamped by broker or producer, 0 where nobody knows.
     """
 
     state: str
     source: int
     next_offset: int
     groups: list[UpdateGroup]
+    produced_ms: int = 0
 
 
 class DeadLetter(Record, frozen=True):
-    """Input that could not be used: its bytes, place and cause."""
+    """Input that could not be used: its bytes and headers, place and cause."""
 
     topic: str
     partition: int
@@ -154,6 +156,7 @@ class DeadLetter(Record, frozen=True):
     key: bytes | None
     value: bytes
     time_ms: int
+    headers: list[tuple[str, bytes]] = []
 
 
 class Announcement(Record, frozen=True):
@@ -181,8 +184,10 @@ class Alert(Record, frozen=True):
     `name` says what kind of thing (`paused`: the step `subject` waits for the store or the broker;
     `cut_over`: a release for other features cannot be served; `learning_paused`: the breaker
     stopped the learner `subject`; `release_given_up`; `release_slow`: one that an operator ordered
-    has not caught up; `drift` of the `subject` loss, score or features; `skew`); `began_ms` is the
-    same in both records and ties them together.
+    has not caught up; `challenger_promoted`, `champion_rolled_back`, `challenger_silenced`,
+    `challenger_retired` and `challenger_refused` of a trial, which have no end; `drift` of the
+    `subject` loss, score or features; `skew`); `began_ms` is the same in both records and ties them
+    together.
     """
 
     name: str

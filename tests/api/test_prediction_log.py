@@ -2,6 +2,8 @@
 
 import asyncio
 
+import msgspec
+
 from tidemill.wire import BadCaseFound, decode
 
 SCORE = "/v1/score"
@@ -79,3 +81,14 @@ async def test_gathering_ends_when_the_queue_fills(served, call, request_body, u
         await call.post("/v1/score:batch", {"requests": [request_body] * 200})
         await until(lambda: len(served.producer.predictions()) >= 125)
     assert 201 == len(served.producer.predictions())
+
+
+async def test_a_trace_goes_with_its_prediction(served, call, request_body):
+    """Beside the record of the request that came with one, and beside no other."""
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with served.service.running():
+        for headers in ([], [(b"traceparent", trace)], [(b"traceparent", b"nonsense")]):
+            body = msgspec.json.encode(request_body)
+            assert 200 == (await call("POST", SCORE, body, headers=headers)).status
+    sent = served.producer.sent["predictions"]
+    assert [[], [("traceparent", trace)], []] == [list(r[2]) if len(r) > 2 else [] for r in sent]

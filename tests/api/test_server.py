@@ -62,4 +62,4 @@ async def test_ten_megabytes_are_refused_on_the_wire(served, listener):
         os.kill(os.getpid(), signal.SIGTERM)
         await serving
     assert head.startswith(b"HTTP/1.1 413")
-    assert "body_too_large" == msgspec.json.decode(answer)["error"]["cause"]
+    assert "body_too_large" == msgspec.json.decode(answer)["cause"]

@@ -16,7 +16,8 @@ async def test_a_fresh_service_knows_nothing_yet(world, call):
         },
         "model": {
             "release": "prior", "snapshot": 0, "examples": 0,
-            "adopted_ms": world.clock.now_ms(), "swaps": [],
+            "adopted_ms": world.clock.now_ms(), "swaps": [], "refused": [],
+            "challengers": [],
         },
         "api": {
             "requests_total": 0, "failed_total": 0, "latency_ms": nothing,
@@ -38,6 +39,8 @@ async def test_the_model_is_shown_with_its_release_changes(served, call):
         "examples": 30,
         "adopted_ms": now_ms,
         "swaps": [{"time_ms": now_ms, "release": "r0001", "snapshot": 0}],
+        "refused": [],
+        "challengers": [],
     } == (await call("GET", "/v1/status")).json["model"]
 
 

@@ -1,0 +1,33 @@
+"""Ages are counted by entity, whichever declaration they were noted for."""
+
+import numpy as np
+
+from api.ages import FeatureAges
+
+
+def test_ages_are_counted_by_entity():
+    """Milliseconds become seconds; an entity never seen is counted apart."""
+    ages = FeatureAges()
+    note = ages.of(("card", "shop"))
+    note(np.array([[500.0, np.nan], [120_000.0, 2_000.0]]))
+    note(np.array([[700.0, np.nan]]))
+    known = ages.known()
+    buckets, total = known["card"].histogram()
+    assert [("0.1", 0.0), ("1.0", 2.0), ("10.0", 2.0), ("60.0", 2.0), ("600.0", 3.0)] == buckets[:5]
+    assert 121.2 == round(total, 6)
+    assert (1, {"card": 0, "shop": 2}) == (known["shop"].count(), dict(ages.unknown))
+
+
+def test_two_declarations_share_their_entities():
+    """After another declaration began to serve, both note into the same distribution."""
+    ages = FeatureAges()
+    ages.of(("card", "shop"))(np.array([[1.0, 2.0]]))
+    ages.of(("card",))(np.array([[3.0]]))
+    assert (2, 1) == (ages.known()["card"].count(), ages.known()["shop"].count())
+
+
+def test_an_entity_without_requests_has_its_series():
+    """A scrape before the first request already shows zeros, so that a rate can be taken."""
+    ages = FeatureAges()
+    ages.of(("card",))
+    assert (0, {"card": 0}) == (ages.known()["card"].count(), dict(ages.unknown))
