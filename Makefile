@@ -8,6 +8,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# How many processes share the tests out, a file at a time.
+WORKERS ?= 2
 RUNS ?= 100000
 CASES ?= 500
 export PYTHON
@@ -20,7 +22,7 @@ demo:
 
 test:
 	@requirements/install.sh dev
-	@.venv/bin/python -m pytest $(ARGS)
+	@.venv/bin/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: lint test
 

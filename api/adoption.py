@@ -138,7 +138,7 @@ class Adoption:
             return
         self._measurements.swaps["release" if changed else "snapshot"] += 1
         if changed:
-            self._measurements.release_changes.append(SwapPoint(now_ms, release, version.snapshot))
+            self._measurements.change_release(SwapPoint(now_ms, release, version.snapshot))
             _LOG.info("release_adopted", release=release, snapshot=version.snapshot,
                       examples=version.examples)  # fmt: skip
 

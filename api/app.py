@@ -72,13 +72,13 @@ def create_app(service: ScoringService, guard: Guard | None = None) -> ScoringAp
     )
     app.guard = guard
     if guard is not None:
-        service.charge = guard.charge
+        service.secured = lambda: not guard.open
     routes = hot_routes(service)
     if service.tracing is not None:
         routes = {path: service.tracing.traced(route) for path, route in routes.items()}
     app.hot = HotRoutes(
         routes, service.settings.body_limit_bytes, service.measurements,
-        guard.admit if guard else None,
+        guard.admit if guard else None, guard.charge if guard else None,
     )  # fmt: skip
     _add_probes(app, service)
     _add_reports(app, service)

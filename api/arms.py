@@ -13,7 +13,6 @@ import structlog
 from api.adoption import Adoption
 from api.model import ModelSlot, ServedModel
 from tidemill.declaration import Project
-from tidemill.errors import TidemillError
 from tidemill.roles import Standings
 from tidemill.wire import Announcement
 
@@ -108,8 +107,8 @@ class Arms:
         try:
             standings = await asyncio.to_thread(self._standings)
             self._settle(standings)
-        except (TidemillError, OSError) as error:  # those that are there stay
-            _LOG.warning("challengers_unknown", error=str(error))
+        except Exception as error:  # those that are there stay
+            _LOG.warning("challengers_unknown", error=str(error) or repr(error))
         for arm in self.challengers:
             try:
                 await arm.adoption.adopt_newest()

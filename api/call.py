@@ -19,14 +19,15 @@ class Call:
 
     `caller` is the id of the key that it came with, empty where no keys are declared;
     `answer_headers` begin with the content type, and a route may append to them; `traceparent` is
-    the trace that the caller is in, None where it named none.
+    the trace that the caller is in, None where it named none. `held` is for a route to say how many
+    requests, labels or events the body held: each is one of the caller's quota.
     """
 
-    __slots__ = ("_query", "answer_headers", "body", "caller", "scope", "traceparent")
+    __slots__ = ("_query", "answer_headers", "body", "caller", "held", "scope", "traceparent")
 
     def __init__(self, scope: Scope, answer_headers: Headers, body: bytes = b"") -> None:
         self.scope, self.answer_headers, self.body = scope, answer_headers, body
-        self.caller = ""
+        self.caller, self.held = "", 1
         self.traceparent: bytes | None = None
         self._query: Mapping[str, str] | None = None
 

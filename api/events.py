@@ -56,6 +56,7 @@ class EventInbox:
         """Take the events of a call. Raises InputError, and Refused (503) without the broker."""
         bodies, place = self._bodies(call)
         records = self._records(bodies, place, trace_headers(call.traceparent))
+        call.held = len(records)
         try:
             async with asyncio.timeout(BROKER_DEADLINE_SECONDS):
                 await self._producer.send_many(topics.EVENTS, records)

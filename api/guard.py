@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -12,7 +12,7 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from api.access import rule_of
+from api.access import LABEL, rule_of
 from api.auth import BearerTokens, Caller, KeyRing, TokenRefused, is_api_key
 from api.call import Call, Headers
 from api.errors import Problem, Refused, as_problem, refuse_body, refuse_missing
@@ -26,16 +26,22 @@ CALLER = "tidemill.caller"
 KEYS_SECONDS = 1.0
 _UNSAFE = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 _KEY_OR_TOKEN = "an API key (`x-api-key`) or a bearer token (`authorization: Bearer …`)"
+_SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
+_LOOPBACK = frozenset((b"localhost", b"127.0.0.1", b"::1"))
 _CHALLENGE = ((b"www-authenticate", b'Bearer realm="tidemill"'),)
 _LOG = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Doors:
-    """How the api listens: its admin port, where there is one, and the largest body."""
+    """How the api listens: its admin port, where there is one, and the largest body.
+
+    `anywhere` is true where an api without keys may be reached from other machines too.
+    """
 
     admin_port: int | None
     body_limit_bytes: int
+    anywhere: bool = False
 
 
 class Guard:
@@ -61,19 +67,17 @@ class Guard:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the file of the keys, and write the audit log; its summaries at the end."""
-        tasks = [
-            asyncio.create_task(self._follow(), name="api keys"),
-            asyncio.create_task(self._trail.run(), name="audit"),
-        ]
+        """Follow the file of the keys and write the audit log, all of it at the end."""
+        following = asyncio.create_task(self._follow(), name="api keys")
+        telling = asyncio.create_task(self._trail.run(), name="audit")
+        for task in (following, telling):
+            task.add_done_callback(_report_end)
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks)
-            await self._trail.write(everything=True)
+            following.cancel()
+            self._trail.stop()
+            await asyncio.gather(following, telling, return_exceptions=True)
 
     async def _follow(self) -> None:
         while True:
@@ -82,13 +86,13 @@ class Guard:
 
     def admit(self, call: Call, route: HotRoute) -> Awaitable[None] | None:
         """For hot routes: names the caller, or raises Refused; awaitable where it has to wait."""
-        if self._tokens is None and not self._keys.declared:
-            return None
         try:
             needed = self._scopes[route.name]
         except KeyError:
             needed = self._scopes[route.name] = rule_of(route.method, call.path).scope
-        if needed is None:
+        if needed == LABEL:
+            self._refuse_other_site(call.scope)
+        if needed is None or (self._tokens is None and not self._keys.declared):
             return None
         token = _token(call.scope)
         caller = self._known(token)
@@ -121,7 +125,7 @@ class Guard:
             receive = _limited(scope, receive, self._doors.body_limit_bytes)
         except Refused as refused:
             return await _answer(refused, scope, headers, send)
-        await app(scope, receive, _adding(headers, send) if headers else send)
+        await app(scope, receive, _adding(headers, send))
 
     async def _ask(self, scope: Scope, headers: Headers) -> None:
         """Raises Refused for what may not pass; adds the headers of the caller's quota."""
@@ -177,26 +181,35 @@ class Guard:
         return Refused(403, Problem("forbidden", "scope", found, needed))
 
     def _refuse_other_site(self, scope: Scope) -> None:
-        """A page of another site, opened in an operator's browser, must not give orders."""
+        """A page of another site, opened in an operator's browser, must change nothing here.
+
+        Browsers name the page's site with whatever may change something. An open api is on loopback
+        alone: there a name of another kind is one that was made to lead here (DNS rebinding).
+        """
         origin = _header(scope, b"origin")
         if origin is None:
             return
-        site = origin.partition(b"://")[2]
-        if site != _header(scope, b"host"):
+        host = _header(scope, b"host") or b""
+        local = host.rpartition(b":")[0].strip(b"[]") or host
+        led_here = self.open and not self._doors.anywhere and local not in _LOOPBACK
+        if origin.partition(b"://")[2] != host or led_here:
             self._trail.refused("forbidden", "other_site", _address(scope))
             found = "a request of another site's page"
             raise Refused(403, Problem("forbidden", "origin", found, "this api's own pages"))
 
 
 def _token(scope: Scope) -> bytes:
-    """The key or token that the request came with, empty where there is none."""
+    """The key or token that the request came with, empty where there is none.
+
+    `x-api-key` goes before `authorization`, which may be meant for a proxy before us.
+    """
+    token = b""
     for name, value in scope["headers"]:
         if name == b"x-api-key":
             return bytes(value)
-        if name == b"authorization":
-            kind, _, token = value.partition(b" ")
-            return bytes(token.strip()) if kind.lower() == b"bearer" else b""
-    return b""
+        if name == b"authorization" and value[:7].lower() == b"bearer ":
+            token = value[7:].strip()
+    return bytes(token)
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:
@@ -231,18 +244,29 @@ def _limited(scope: Scope, receive: Receive, limit_bytes: int) -> Receive:
 
 
 def _adding(headers: Headers, send: Send) -> Send:
+    """`send` with these headers, and with those that every answer to a browser should have."""
+
     async def added(message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = {**message, "headers": [*message.get("headers", ()), *headers]}
+            own = list(message.get("headers", ()))
+            named = {name.lower() for name, _ in own}
+            safe = [(name, value) for name, value in _SAFE if name not in named]
+            message = {**message, "headers": [*own, *safe, *headers]}
         await send(message)
 
     return added
 
 
+def _report_end(task: asyncio.Task[None]) -> None:
+    """A background task that ends by an error would otherwise be silent."""
+    if not task.cancelled() and task.exception() is not None:
+        _LOG.critical("task_failed", task=task.get_name(), exc_info=task.exception())
+
+
 async def _answer(refused: Refused, scope: Scope, headers: Headers, send: Send) -> None:
     kind, body = as_problem(refused, scope["path"])
     headers = [
-        (b"content-type", kind), *headers, *refused.headers,
+        (b"content-type", kind), *headers, *refused.headers, *_SAFE,
         (b"content-length", b"%d" % len(body)),
     ]  # fmt: skip
     await send({"type": "http.response.start", "status": refused.status, "headers": headers})

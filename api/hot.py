@@ -60,10 +60,12 @@ class HotRoutes:
         limit_bytes: int,
         measurements: Measurements,
         admit: Admit | None = None,
+        charge: Callable[[str, int], None] | None = None,
     ) -> None:
         self._exact = {path: route for path, route in routes.items() if "{" not in path}
         self._around = [(*_around(path), route) for path, route in routes.items() if "{" in path]
-        self._limit_bytes, self._measurements, self._admit = limit_bytes, measurements, admit
+        self._limit_bytes, self._measurements = limit_bytes, measurements
+        self._admit, self._charge = admit, charge
 
     def find(self, path: str) -> HotRoute | None:
         """The route of a path, None for one that is not hot."""
@@ -82,6 +84,8 @@ class HotRoutes:
             call.body = await self._body(call, receive)
             body = await route.handle(call)
             status = route.status
+            if call.held > 1 and self._charge is not None:
+                self._charge(call.caller, call.held - 1)
         except Disconnected:
             return
         except Exception as error:

@@ -16,7 +16,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from api.call import Call
-from api.errors import refuse_conflict
+from api.errors import RETRY_AFTER_SECONDS, Problem, Refused
 from api.ports import KeyStore
 from tidemill.durations import DAY_MS
 from tidemill.errors import InputError, StoreUnavailable
@@ -96,4 +96,5 @@ def _replayed(found: bytes, digest: bytes, call: Call) -> bytes:
         call.answer_headers.append(_REPLAYED)
         return rest[len(digest) :]
     what = "the same request, which is being answered"
-    raise refuse_conflict("request_in_progress", HEADER, what, "to ask again in a second")
+    problem = Problem("request_in_progress", HEADER, what, "to ask again in a second")
+    raise Refused(409, problem, ((b"retry-after", b"%d" % RETRY_AFTER_SECONDS),))

@@ -136,11 +136,15 @@ class InferRoutes:
 
     def _wanted(self, asked: InferRequest) -> list[str]:
         there = [n for n in OUTPUTS if n != "label" or self._binary]
+        wanted: list[str] = []
         for each in asked.outputs:
             if each.name not in there:
                 allowed = f"one of {', '.join(there)}"
                 raise InputError("unknown_tensor", "outputs", repr(each.name[:80]), allowed)
-        return [each.name for each in asked.outputs] or there
+            if each.name in wanted:  # or a small request would have a very large answer
+                raise InputError("repeated_tensor", "outputs", f"{each.name} twice", "each once")
+            wanted.append(each.name)
+        return wanted or there
 
     @property
     def _binary(self) -> bool:

@@ -42,11 +42,12 @@ _METADATA: Json = {
 }
 _ERROR = reference("InferenceError")
 _OBJECT: Json = {"type": "object"}
+_REFUSED = {"error": "amount.shape: found [2, 2]; allowed: [rows] or [rows, 1]"}
 
 
 def infer_operations(project: Project) -> list[Operation]:
     """Health, metadata and inference, with and without a version."""
-    shared: dict[str, Any] = {"tag": "inference", "refused_as": _ERROR}
+    shared: dict[str, Any] = {"tag": "inference", "refused_as": _ERROR, "refused_example": _REFUSED}
     name, version = _name(project), _version()
     model, versioned = "/v2/models/{model}", f"/v2/models/{project.name}/versions/{{version}}"
     ready: dict[int, list[str]] = {400: []}

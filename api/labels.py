@@ -47,6 +47,7 @@ class LabelInbox:
     async def take(self, call: Call) -> bytes:
         """Take the labels of a call. Raises InputError, Refused and StoreUnavailable."""
         labels = self.decode(call.body)  # before any key: what cannot be used takes none
+        call.held = len(labels)
 
         async def answer() -> bytes:
             accepted = await self.accept(labels, trace_headers(call.traceparent))

@@ -16,7 +16,8 @@ from api.latency import (
 )
 
 SERIES_POINTS = 600
-REFUSALS = 20
+REFUSALS, CHANGES, MOST_ARMS = 20, 1_000, 32
+"""How many are remembered: a process may run for years."""
 STAGES = ("decode", "features", "model", "encode", "log", "shadow")
 """What an answer goes through; `log` and `shadow` come behind its back."""
 DROPS = ("prediction", "shadow")
@@ -108,11 +109,23 @@ class Measurements:
     swaps_refused: int = 0
     refused_swaps: deque[RefusedSwap] = field(default_factory=lambda: deque(maxlen=REFUSALS))
     """The newest artifacts that were refused, the last one last."""
-    release_changes: list[SwapPoint] = field(default_factory=list)
+    release_changes: deque[SwapPoint] = field(default_factory=lambda: deque(maxlen=CHANGES))
+    """The newest changes of the release being served, of `changes_made` altogether."""
+    changes_made: int = 0
     series: deque[SeriesPoint] = field(default_factory=lambda: deque(maxlen=SERIES_POINTS))
     _ticked_ms: int | None = None
     _ticked_predictions: int = 0
     _ticked_requests: int = 0
+
+    def change_release(self, change: SwapPoint) -> None:
+        """Count and remember that another release answers."""
+        self.changes_made += 1
+        self.release_changes.append(change)
+
+    def changes_since(self, number: int) -> list[SwapPoint]:
+        """Those after the first `number`, as far as they are remembered, oldest first."""
+        new = min(self.changes_made - number, len(self.release_changes))
+        return list(self.release_changes)[len(self.release_changes) - new :]
 
     def refuse_swap(self, now_ms: int, artifact: str, error: str) -> None:
         """Count and remember an artifact that is not served."""
@@ -132,6 +145,7 @@ class Measurements:
             self.series.append(SeriesPoint(now_ms, rate, summary["p50"], summary["p99"]))
         self._ticked_ms, self._ticked_predictions = now_ms, self.predictions
         self._ticked_requests = count
+        self._forget_arms()
 
     def fold(self) -> None:
         """Count what was noted since the last time; what is noted takes memory until then."""
@@ -143,6 +157,15 @@ class Measurements:
         """Requests on these routes, and how many of them failed with a 5xx."""
         found = [(status, n) for (route, status), n in self.requests.items() if route in routes]
         return sum(n for _, n in found), sum(n for status, n in found if status >= 500)
+
+    def _forget_arms(self) -> None:
+        """Keep the newest releases; one that was forgotten and scores again begins at nothing."""
+        while len(self.arm_seconds) > MOST_ARMS:
+            gone = next(iter(self.arm_seconds))
+            del self.arm_seconds[gone]
+            self.arm_failures.pop(gone, None)
+            for answered in [each for each in self.arm_answers if each[0] == gone]:
+                del self.arm_answers[answered]
 
     def _distributions(self) -> Iterable[Distribution]:
         for by_name in (self.request_seconds, self.stage_seconds, self.arm_seconds):

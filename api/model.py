@@ -71,6 +71,8 @@ class RecordedVectors:
 
     def add(self, matrix: Vectors) -> None:
         """Keep a group's vectors (requests, features), which nobody changes any more."""
+        if not len(matrix):
+            return
         groups = self._groups
         groups.append(matrix)
         self._held += len(matrix)

@@ -47,7 +47,7 @@ class Operation:
     """One method of one path.
 
     `refusals` are the statuses beside the success, each with the causes that are shown as examples.
-    `refused_as` is the schema of a refusal, where it is no problem.
+    `refused_as` is the schema of a refusal, and `refused_example` one, where it is no problem.
     """
 
     method: str
@@ -64,6 +64,7 @@ class Operation:
     media: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     refused_as: Json | None = None
+    refused_example: Any = None
     free: bool = False
 
     def document(self, secured: bool) -> Json:
@@ -110,7 +111,7 @@ class Operation:
             if examples:
                 content[PROBLEM]["examples"] = examples
         else:
-            content = {JSON: {"schema": self.refused_as, "example": {"error": "what was wrong"}}}
+            content = {JSON: {"schema": self.refused_as, "example": self.refused_example}}
         found: Json = {"description": REFUSALS[status], "content": content}
         if status in _COMING_AGAIN:
             found["headers"] = {"Retry-After": _header("Seconds until trying again may help")}

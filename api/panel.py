@@ -22,10 +22,13 @@ from tidemill.wire import ArmScore
 
 FEATURES, STALE, WEIGHTS, RELEASE, MODEL = "features", "stale", "weights", "release", "model"
 _SAY_AGAIN_SECONDS = 1.0
+# A record that holds a list is one more object for the garbage collector to look at, for as long as
+# it is kept; one that holds an empty tuple is none, and on the wire both are the same.
+_NOBODY = cast(list[ArmScore], ())
 _LOG = structlog.get_logger()
 
 
-class Source(msgspec.Struct, frozen=True):
+class Source(msgspec.Struct, frozen=True, eq=False):
     """Where a score comes from: what the answer says of it, and what can be asked to explain it."""
 
     version: ModelVersion
@@ -49,9 +52,12 @@ class Verdicts:
         """Let another model answer; what the champion said is kept among what the others say."""
         if not self.arms[row]:  # else it failed, and that is what it said
             version = self.sources[row].version
-            own = ArmScore(version.release, version.snapshot, version.offset, self.scores[row])
-            self.arms[row].append(own)
+            self.hear(row, _arm_score(version, self.scores[row]))
         self.scores[row], self.sources[row], self.intervals[row] = score, source, interval
+
+    def hear(self, row: int, said: ArmScore) -> None:
+        """Keep what a model says that does not answer this request."""
+        self.arms[row] = [*self.arms[row], said]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,7 @@ class Panel:
         champion = Source(_version(model), model.head)
         verdicts = Verdicts(
             said.scores, said.baselines, [champion] * rows, [degraded] * rows,
-            [[] for _ in range(rows)], _intervals(model.head, group.matrix),
+            [_NOBODY] * rows, _intervals(model.head, group.matrix),
         )  # fmt: skip
         if not said.whole:
             self._stand_in(model, said, group, verdicts)
@@ -123,8 +129,7 @@ class Panel:
         self._warn(model, [group.ids[row] for row in rows], said.error)
         self._measurements.arm_failures[model.release] += len(rows)
         for row in rows:
-            failed = ArmScore(model.release, model.snapshot, model.offset, math.nan)
-            verdicts.arms[row].append(failed)
+            verdicts.hear(row, _arm_score(_version(model), math.nan))
             verdicts.intervals[row] = None
         for word, source in self._fallbacks(model):
             if not rows:
@@ -177,8 +182,7 @@ class Panel:
                     verdicts.degraded[row] = group.degraded
                 else:
                     failed.append(group.ids[row])
-                    silent = ArmScore(model.release, model.snapshot, model.offset, math.nan)
-                    verdicts.arms[row].append(silent)
+                    verdicts.hear(row, _arm_score(source.version, math.nan))
             if failed:
                 self._measurements.arm_failures[model.release] += len(failed)
                 self._warn(model, failed, said.error)
@@ -218,6 +222,10 @@ class Panel:
                 prediction_id=ids[0], requests=len(ids),
                 error=repr(error) if error else "not finite",
             )  # fmt: skip
+
+
+def _arm_score(version: ModelVersion, score: float) -> ArmScore:
+    return ArmScore(version.release, version.snapshot, version.offset, score)
 
 
 def _version(model: ServedModel, arm: Any = "champion") -> ModelVersion:

@@ -58,7 +58,7 @@ def bounded_protocol(bounds: Bounds) -> type[asyncio.Protocol]:
 
 
 class Patience:
-    """Ends connections whose request has not arrived in time."""
+    """Ends connections whose request has not arrived, or whose answer was not read, in time."""
 
     def __init__(self, connections: Collection[Any], seconds: float) -> None:
         self._connections, self._seconds = connections, seconds
@@ -86,9 +86,12 @@ class Patience:
 
 
 def _waits_for_caller(connection: Any) -> bool:
-    """True while a head or a body is awaited; uvicorn itself ends a connection that is idle."""
+    """True while a head or a body is awaited, or the caller does not read what it asked for.
+
+    Uvicorn itself ends a connection that is idle.
+    """
     cycle = connection.cycle
-    if cycle is None:
+    if cycle is None or connection.flow.write_paused:
         return True
     if cycle.response_complete:
         return connection.timeout_keep_alive_task is None

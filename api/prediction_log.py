@@ -114,7 +114,10 @@ class PredictionLog:
     async def _finish(self, group: list[Prediction]) -> None:
         """Complete a group's records and send them, then the bad cases among them."""
         if self._shadows is not None and self._shadows.wanted():
-            await self._shadows.add(group, hurried=self._taken > self._capacity // 2)
+            try:
+                await self._shadows.add(group, self._crowded)
+            except Exception as error:  # whatever becomes of shadows, the log is written
+                _LOG.exception("shadows_failed", exc_info=error)
         started = perf_counter()
         await self._send(topics.PREDICTIONS, self._records(group))
         self._measurements.stage_seconds["log"].add(perf_counter() - started)
@@ -122,6 +125,10 @@ class PredictionLog:
         if found:
             cases: list[Outgoing] = [(c.prediction.key.encode(), c.encode()) for c in found]
             await self._send(topics.BADCASES, cases)
+
+    def _crowded(self) -> bool:
+        """True when callers would soon be refused."""
+        return self._taken > self._capacity // 2
 
     def _records(self, group: Sequence[Prediction]) -> list[Outgoing]:
         if not self._carried:

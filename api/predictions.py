@@ -47,7 +47,7 @@ class PredictionView(msgspec.Struct, frozen=True):
     time: int
     scored_ms: int
     score: float
-    baseline: float
+    baseline: float | None
     model: Answering
     schema: str
     features: dict[str, float | None] | None
@@ -135,7 +135,8 @@ def _view(
     values = [_finite(value) for value in np.frombuffer(record.vector, "<f4").tolist()]
     features = dict(zip(names, values, strict=True)) if len(names) == len(values) else None
     return PredictionView(
-        record.id, record.key, record.time, record.scored_ms, record.score, record.baseline,
+        record.id, record.key, record.time, record.scored_ms, record.score,
+        _finite(record.baseline),
         Answering(record.release, record.snapshot, record.offset, record.arm), record.schema,
         features, msgspec.Raw(record.request or b"null"), [_arm(arm) for arm in record.arms],
         labels, source,

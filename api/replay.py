@@ -122,7 +122,8 @@ async def _end(process: Process) -> None:
 
 def _answer(prediction: str, code: int | None, printed: bytes, said: bytes) -> bytes:
     try:
-        found = _DECODER.decode(printed)
+        # What the project file prints itself comes before.
+        found = _DECODER.decode(printed.strip().rpartition(b"\n")[2])
     except msgspec.DecodeError:
         found = None
     if found is None or code not in _ANSWERED:

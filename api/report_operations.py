@@ -74,7 +74,8 @@ def _reports(project: Project) -> list[Operation]:
     shared: dict[str, Any] = {"tag": "reports"}
     at = parameter(
         "query", "at", "The moment: ms since 1970 or ISO 8601 with an offset; now without it",
-        {"type": "string"}, str(EXAMPLE_TIME_MS),
+        {"anyOf": [{"type": "integer", "minimum": 0, "maximum": 10**15 - 1},
+                   {"type": "string", "format": "date-time"}]}, EXAMPLE_TIME_MS,
     )  # fmt: skip
     looked = (
         parameter("path", "entity", "An entity's name", {"type": "string"}, name),
@@ -138,6 +139,7 @@ def _probes() -> list[Operation]:
         Operation(
             "get", "/readyz", "Do store and broker answer, and which release scores?", "reports",
             ready, example, free=True, refusals={503: []}, refused_as=ready,
+            refused_example={"ready": False, "missing": {"store": "…"}, "model": "r0003"},
         ),
     ]  # fmt: skip
 

@@ -18,7 +18,7 @@ _WISHES = (
     parameter("query", "max_staleness",
               "How old an entity's features may be, in milliseconds or as a duration; beyond it "
               "the declared default head answers",
-              {"type": "string", "pattern": "^([1-9][0-9]{0,8}|[1-9][0-9]{0,4}(ms|s|min|h|d))$"},
+              {"type": "string", "pattern": "^([0-9]{1,15}|0{0,3}[1-9][0-9]{0,13}(ms|s|min|h|d))$"},
               "5min"),
 )  # fmt: skip
 _TRACE = parameter(

@@ -7,6 +7,7 @@ import math
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
@@ -85,6 +86,8 @@ class Scorer:
         self._explainers = ThreadPoolExecutor(1, "explain")
         self._waiting: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
+        # Not that of the request which happens to begin: its trace is not that of the others.
+        self._context = copy_context()
         self._store_rests_until = 0.0
 
     @property
@@ -114,7 +117,7 @@ class Scorer:
         future: asyncio.Future[list[Answer]] = loop.create_future()
         self._waiting.append(_Waiting(requests, future, wishes))
         if self._task is None:
-            self._task = loop.create_task(self._drain())
+            self._task = loop.create_task(self._drain(), context=self._context)
         return future
 
     async def _drain(self) -> None:

@@ -13,6 +13,7 @@ import structlog
 
 from api.adoption import Adoption
 from api.answers import BatchAnswer
+from api.arm_limits import ArmLimits, take_place_away
 from api.bad_cases import RulesBySchema
 from api.call import Call
 from api.cut_over import CutOver, Exchange
@@ -47,6 +48,8 @@ from tidemill.wire import Announcement
 DRAIN_SECONDS = 20.0
 PROBE_SECONDS = INSPECTION_SECONDS = 1.0
 TICK_SECONDS = 1.0
+REST_SECONDS = 0.1
+"""Between two looks at the challengers, however often their snapshots are announced."""
 _LOG = structlog.get_logger()
 
 
@@ -59,7 +62,7 @@ class ScoringService:
         self.tracing = ports.tracing
         if self.tracing is not None:
             self.measurements.groups = self.tracing.groups
-        self._rules = RulesBySchema()
+        self._rules, self._news = RulesBySchema(), asyncio.Event()
         self.lent = Lent()
         shadows = Shadows(lambda: self.serving.arms, self.lent, self.measurements)
         self.log = PredictionLog(
@@ -92,10 +95,10 @@ class ScoringService:
             )
         )
         self._encode = msgspec.json.Encoder().encode
-        self.charge: Callable[[str, int], None] = _uncharged
+        self.secured: Callable[[], bool] = lambda: False
         stages = self.measurements.stage_seconds
         self._decoded, self._encoded = stages["decode"].add, stages["encode"].add
-        self._news = asyncio.Event()
+        self._limits = ArmLimits(plan.project.trial, self.measurements, clock)
 
     @property
     def project(self) -> Project:
@@ -165,6 +168,7 @@ class ScoringService:
                     await self._news.wait()
             self._news.clear()
             await self.serving.arms.look()
+            await asyncio.sleep(REST_SECONDS)
 
     def _models(self) -> list[tuple[str, ServedModel]]:
         beside = [(arm.role, model) for arm, model in self.serving.arms.models()]
@@ -177,6 +181,7 @@ class ScoringService:
         """Serve this from the next request on; those under way end with the one they began with."""
         self._rules.add(serving.schema, serving.rules)
         self.serving = serving
+        self._news.set()  # its challengers are looked for
 
     async def score(self, call: Call) -> bytes:
         """Answer one request; raises InputError or Refused."""
@@ -197,8 +202,7 @@ class ScoringService:
         if len(requests) > limit:
             found, allowed = f"{len(requests)} requests", f"at most {limit}"
             raise InputError("too_many_requests", "requests", found, allowed)
-        if call.caller:
-            self.charge(call.caller, len(requests) - 1)
+        call.held = len(requests)
         self._decoded(perf_counter() - started)
         answers = BatchAnswer(await serving.scorer.score(requests, wishes))
         started = perf_counter()
@@ -211,12 +215,16 @@ class ScoringService:
         return await self._labels.take(call)
 
     async def readiness(self) -> dict[str, str]:
-        """What does not answer, with the reason; empty when store and broker do."""
+        """What does not answer, with the reason; empty when store and broker do.
+
+        Probes have no key: where keys are declared nobody learns addresses from them.
+        """
         found = await asyncio.gather(
             _probe(self.ports.check_store()), _probe(self.ports.check_broker())
         )
         reasons = zip(("store", "broker"), found, strict=True)
-        return {name: reason for name, reason in reasons if reason}
+        hidden = "does not answer" if self.secured() else ""
+        return {name: hidden or reason for name, reason in reasons if reason}
 
     async def status(self) -> bytes:
         """The console's JSON."""
@@ -261,11 +269,18 @@ class ScoringService:
     async def _tick(self) -> None:
         while True:
             self.measurements.tick(self.clock.now_ms(), SCORING_ROUTES[0])
+            await self._limit()
             await asyncio.sleep(TICK_SECONDS)
 
-
-def _uncharged(caller: str, requests: int) -> None:
-    """Without limits a batch costs nothing more than one call."""
+    async def _limit(self) -> None:
+        """Take the place of a model away that is beyond the declared limits."""
+        serving = self.serving
+        canaries = (arm.release for _, arm in serving.arms.canaries)
+        found = self._limits.judge((serving.slot.current.release, *canaries))
+        if found is not None:
+            self._limits.begin()
+            place = (serving.schema, self.project.learner.name)
+            await take_place_away(self.ports, self.clock, place, found)
 
 
 async def _probe(answer: Awaitable[None]) -> str | None:

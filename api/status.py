@@ -80,7 +80,7 @@ def model_status(model: ServedModel, measurements: Measurements) -> dict[str, An
         "snapshot": model.snapshot,
         "examples": model.examples,
         "adopted_ms": model.adopted_ms,
-        "swaps": measurements.release_changes,
+        "swaps": list(measurements.release_changes),
         "refused": list(measurements.refused_swaps),
     }
 

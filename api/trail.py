@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from contextlib import suppress
 
 import structlog
 
@@ -26,6 +27,7 @@ class AuditTrail:
         self._refused: Counter[str] = Counter()
         self._told_swaps = self._told_snapshots = self._told_artifacts = 0
         self._told_ms = clock.now_ms()
+        self._stopping = asyncio.Event()
 
     def refused(self, cause: str, who: str, address: str) -> None:
         """Count a refused call; `who` is the id of a key, never the key."""
@@ -35,10 +37,16 @@ class AuditTrail:
         self._refused[kind] += 1
 
     async def run(self) -> None:
-        """Write what there is, until cancelled."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
+        """Write what there is until `stop`, and then all of it."""
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), LOOK_SECONDS)
             await self.write()
+        await self.write(everything=True)
+
+    def stop(self) -> None:
+        """Let `run` end; to cancel it could have an entry written twice."""
+        self._stopping.set()
 
     async def write(self, *, everything: bool = False) -> None:
         """Write new swaps, and with `everything` or once a minute the summaries too.
@@ -46,7 +54,8 @@ class AuditTrail:
         A disk that does not take it is logged, and what was to be written waits for the next time.
         """
         now = self._clock.now_ms()
-        swaps = self._measurements.release_changes[self._told_swaps :]
+        changes = self._measurements.changes_made
+        swaps = self._measurements.changes_since(self._told_swaps)
         deeds = [
             Deed(self._actor, "swap", swap.release, {"snapshot": swap.snapshot, "at": swap.time_ms})
             for swap in swaps
@@ -63,7 +72,7 @@ class AuditTrail:
         except (OSError, ArtifactError) as error:
             _LOG.error("audit_not_written", error=str(error), waiting=len(deeds))
             return
-        self._told_swaps += len(swaps)
+        self._told_swaps = changes
         if counted:
             self._told_snapshots, self._told_artifacts, refused = counted
             self._refused -= refused
@@ -78,7 +87,7 @@ class AuditTrail:
 
     def _summaries(self, counted: tuple[int, int, Counter[str]]) -> list[Deed]:
         snapshots, artifacts, refused = counted
-        newest = self._measurements.release_changes[-1:]
+        newest = list(self._measurements.release_changes)[-1:]
         release, deeds = newest[0].release if newest else "", list[Deed]()
         if adopted := snapshots - self._told_snapshots:
             deeds.append(Deed(self._actor, "snapshots", release, {"count": adopted}))

@@ -248,7 +248,7 @@ async def closed_loop(port: int, requests: Sequence[bytes], lines: int, seconds:
         await _settled(owner.done, seconds + GRACE_SECONDS)
         ended = perf_counter()
     unanswered = sum(1 for line in connected if line.started)
-    _close(connected)
+    await _close(connected)
     return _load(ended - started, owner, unanswered)
 
 
@@ -267,7 +267,7 @@ async def open_loop(  # noqa: PLR0913 - a load is told by these
     finally:
         timer.close()
     unanswered = owner.unanswered
-    _close(connected)
+    await _close(connected)
     return _load(ended - started, owner, unanswered)
 
 
@@ -287,10 +287,11 @@ async def _settled(done: asyncio.Future[None], seconds: float) -> None:
     await asyncio.wait([done], timeout=seconds)
 
 
-def _close(lines: Sequence[_Line]) -> None:
+async def _close(lines: Sequence[_Line]) -> None:
     for line in lines:
         line.started = 0.0
         line.transport.abort()
+    await asyncio.sleep(0)  # that they are gone before the loop is
 
 
 @contextmanager

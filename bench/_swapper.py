@@ -15,6 +15,7 @@ from features.plan import compile_plan
 from features.redis.client import redis_client
 from features.redis.store import RedisStore
 from learners.families import warm_start
+from learners.learner import Learner
 from learners.release import load_release
 from learners.snapshot import Newest, Snapshot, digest
 from tidemill.loading import load_project
@@ -25,6 +26,12 @@ from tidemill.wire import Announcement
 
 NOWHERE = "nowhere"
 """The learner that no api serves."""
+
+
+def anonymous_bytes(pid: int | str = "self") -> int:
+    """What a process takes for itself: its anonymous resident memory."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
 
 
 @dataclass(frozen=True)
@@ -55,10 +62,13 @@ class Swapper:
         schema = compile_plan(project).schema
         self._learner, self._schema = project.learner.name, schema.hash
         registry = Registry(target.settings.home, project.name)
-        learners = [
-            warm_start(project.learner, load_release(registry, name, project), schema)
-            for name in target.releases
-        ]
+        self.weights = [anonymous_bytes()]
+        """What this process takes with no model, with one, with two, and so on."""
+        learners: list[Learner] = []
+        for name in target.releases:
+            release = load_release(registry, name, project)
+            learners.append(warm_start(project.learner, release, schema))
+            self.weights.append(anonymous_bytes())
         self._states = [learner.snapshot() for learner in learners]
         self._number = 0
 
@@ -91,7 +101,7 @@ class Swapper:
 
 
 def run_swapper(target: Target, pipe: Connection) -> None:
-    """The swapper's process: says when it is ready, takes turns until None is sent."""
+    """The swapper's process: says what models weigh, then takes turns until None is sent."""
     asyncio.run(_serve(target, pipe))
 
 
@@ -101,7 +111,7 @@ async def _serve(target: Target, pipe: Connection) -> None:
     try:
         async with connect_producer(str(settings.kafka), target.names) as producer:
             swapper = Swapper(target, RedisStore(client), producer)
-            pipe.send("ready")
+            pipe.send(swapper.weights)
             while (turn := await asyncio.to_thread(pipe.recv)) is not None:
                 await swapper.take(turn)
                 pipe.send("done")

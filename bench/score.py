@@ -107,6 +107,8 @@ def loaded(started: Running, world: World, size: Size, found: Found) -> None:
     requests = [service.request(pair, world.key) for pair in world.pairs]
     warm, _ = timed(started, closed_loop(port, requests, CONNECTIONS, size.warm_seconds))
     most, cpu = timed(started, closed_loop(port, requests, CONNECTIONS, size.seconds))
+    if not len(most.latencies_ms):
+        raise PeerFailed(f"{service.name}: no answer under load, {most.failed} failures")
     found.add_load(f"{service.name}_max", most, cpu)
     answered = len(warm.latencies_ms) + len(most.latencies_ms)
     for name, rate in (("at_1000", FIXED_RATE), ("at_80", SHARE_OF_MAXIMUM * most.per_second)):
@@ -140,8 +142,9 @@ def turn(service: Service, world: World, size: Size, found: Found) -> None:
 def logged(world: World, found: Found) -> None:
     """Every answer is in the log: those that were counted, and those that only compared."""
     if world.apache:
-        found.add("ours_logged", "1", world.logged())
-        found.equal &= world.logged() >= found.answered
+        count = world.logged()
+        found.add("ours_logged", "1", count)
+        found.equal &= count >= found.answered
 
 
 def services(quick: bool, found: Found) -> list[Service]:

@@ -10,8 +10,9 @@ written at the same pace to where no api looks, so that the difference is the ap
 
 `p99_ratio` is the 99th percentile of all requests with swaps over that of all without; `failed` are
 those with swaps that were not answered with 200. `memory_more` is how much anonymous memory the api
-takes at most above what it took before the first that counts; `model` what one model takes, loaded
-and as the bytes it is made from; `memory_slope` the trend (Theil and Sen) over the last half.
+takes at most above what it took before the first that counts, `memory_slope` its trend (Theil and
+Sen) over the last half. `model` is what one more model takes in a process that holds several, and
+`model_loading` the first with all that its loading needs.
 `--minutes` are those with swaps: 10 make 1,000.
 """
 
@@ -41,7 +42,7 @@ from bench._load import Load, ask, closed_loop, open_loop
 from bench._result import own_versions, result
 from bench._score_world import World, make_world
 from bench._services import OURS, Running, running
-from bench._swapper import Target, Turn, run_swapper
+from bench._swapper import Target, Turn, anonymous_bytes, run_swapper
 from learners.trees import FrozenTrees
 from tidemill.api_keys import KeyFile, KeyRequest
 from tidemill.registry import Registry
@@ -87,8 +88,7 @@ class Memory:
 
     def look(self) -> int:
         """Look once; the bytes."""
-        lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
-        found = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("RssAnon"))
+        found = anonymous_bytes(self.pid)
         self.seen.append((time.monotonic(), found))
         return found
 
@@ -128,17 +128,19 @@ def _theil_sen(times: NDArray[np.float64], values: NDArray[np.float64]) -> float
 
 
 @contextmanager
-def swapper(world: World, settings: Settings, releases: list[str]) -> Iterator[Connection]:
-    """The writer of models, in a process of its own on the core of all else."""
+def swapper(
+    world: World, settings: Settings, releases: list[str]
+) -> Iterator[tuple[Connection, list[int]]]:
+    """The writer of models, a process on the core of all else, and what models weigh in it."""
     target = Target(world.file, settings, world.names, releases)
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=run_swapper, args=(target, there), daemon=True)
     process.start()
     try:
-        if not here.poll(PATIENCE_SECONDS * 2) or here.recv() != "ready":
+        if not here.poll(PATIENCE_SECONDS * 2):
             raise TimeoutError("the writer of models did not start")
-        yield here
+        yield here, here.recv()
         here.send(None)
         process.join(PATIENCE_SECONDS)
     finally:
@@ -171,21 +173,6 @@ def swaps_of(port: int, key: str) -> tuple[int, int]:
               if line.startswith("tidemill_swaps")}  # fmt: skip
     adopted = sum(n for name, n in counts.items() if name.startswith("tidemill_swaps_total"))
     return int(adopted), int(counts["tidemill_swaps_refused_total"])
-
-
-def model_megabytes(world: World) -> float:
-    """What one model takes: arrays, weights with their sums, and the bytes it is loaded from."""
-    text = world.model.read_bytes()
-    trees = FrozenTrees.parse(text)
-    arrays = [*vars(trees).values(), *(getattr(trees.arrays, n) for n in _fields(trees.arrays))]
-    held = sum(each.nbytes for each in arrays if isinstance(each, np.ndarray))
-    weights = 2 * 8 * len(trees.leaf_values)
-    # The text, the state as a snapshot and as the store's answer.
-    return (held + 2 * weights + len(text) + 2 * weights) / MEGABYTE
-
-
-def _fields(arrays: object) -> list[str]:
-    return list(getattr(arrays, "__dataclass_fields__", {}))
 
 
 def measure(
@@ -254,13 +241,14 @@ def run(quick: bool, minutes: float = 10.0) -> dict[str, object]:
             keys = KeyFile(settings.home, world.plan.project.name)
             _, reader = keys.create(KeyRequest("look", ["read"]), "bench", time.time_ns() // 10**6)
             with running(OURS, world, cores) as service, on(cores.others):
-                with swapper(world, settings, releases) as pipe:
+                with swapper(world, settings, releases) as (pipe, weights):
                     found, memory = measure(service, world, size, pipe, reader)
-            model = model_megabytes(world)
-    return _told(found, memory, model, skipped)
+    return _told(found, memory, weights, skipped)
 
 
-def _told(found: Found, memory: Memory, model: float, skipped: dict[str, str]) -> dict[str, object]:
+def _told(
+    found: Found, memory: Memory, weights: list[int], skipped: dict[str, str]
+) -> dict[str, object]:
     pairs = [
         float(np.percentile(swapped.latencies_ms, 99) / np.percentile(alone.latencies_ms, 99))
         for swapped, alone in zip(found.loads[True], found.loads[False], strict=True)
@@ -277,7 +265,8 @@ def _told(found: Found, memory: Memory, model: float, skipped: dict[str, str]) -
         "memory_before": ("MB", [found.before / MEGABYTE]),
         "memory_more": ("MB", [more]),
         "memory_slope": ("MB/h", [memory.slope()]),
-        "model": ("MB", [model]),
+        "model": ("MB", (np.diff(weights[1:]) / MEGABYTE).tolist()),
+        "model_loading": ("MB", [(weights[1] - weights[0]) / MEGABYTE]),
     }
     for swapped, name in ((True, "with"), (False, "without")):
         for share in (50, 99, 99.9):

@@ -19,10 +19,20 @@ class ArchivedPredictions:
         self._one_at_a_time = asyncio.Lock()
 
     async def find(self, prediction: str) -> ArchivedPrediction | None:
-        """The archived prediction of this id, or None. Raises OSError."""
-        # A look may read many files: callers must not be able to start any number of them.
-        async with self._one_at_a_time:
-            return await asyncio.to_thread(self._look, prediction)
+        """The archived prediction of this id, or None. Raises OSError.
+
+        A look may read many files, and a thread cannot be stopped: the next one begins when it has
+        ended, also when nobody waits for it any more.
+        """
+        await self._one_at_a_time.acquire()
+        look = asyncio.ensure_future(asyncio.to_thread(self._look, prediction))
+        look.add_done_callback(self._ended)
+        return await asyncio.shield(look)
+
+    def _ended(self, look: asyncio.Future[ArchivedPrediction | None]) -> None:
+        self._one_at_a_time.release()
+        if not look.cancelled():
+            look.exception()  # whoever still waits gets it; nobody else has to hear of it
 
     def _look(self, prediction: str) -> ArchivedPrediction | None:
         from features.archive.answers import find_labels

@@ -32,7 +32,7 @@ def guard_of(clients: Clients, service: ScoringService) -> Guard:
     actor = f"api {socket.gethostname()}:{os.getpid()}"
     trail = AuditTrail(AuditLog(settings.home, project), service.measurements, clock, actor)
     tokens = BearerTokens(issuer, clock) if issuer else None
-    doors = Doors(settings.admin_port, settings.body_limit_bytes)
+    doors = Doors(settings.admin_port, settings.body_limit_bytes, settings.open)
     return Guard(keys, tokens, limits, trail, clock, doors)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,11 +45,13 @@ ANNOUNCEMENT_WAIT_MS = 50
 # A thread that loads a model gives way to the loop within this time; by Python's own 5 ms each of
 # the answers given meanwhile would be later.
 _GIVE_WAY_SECONDS = 0.0001
+_M_ARENA_MAX = -8  # malloc.h
 
 
 def run_api(file: Path, settings: Settings, place: Place) -> None:
     """Serve a project file until SIGTERM or SIGINT, by this process alone or as one of several."""
     sys.setswitchinterval(_GIVE_WAY_SECONDS)
+    _share_heaps()
     if place.shared:
         structlog.contextvars.bind_contextvars(process=place.member)
     uvloop.run(serve(file, place.settings(settings), place))
@@ -71,6 +75,15 @@ async def serve(file: Path, settings: Settings, place: Place) -> None:
         app = scoring_app(clients, file, tracing)
         settled = partial(_settle, place)
         await serve_on(app, listener, settled, admin=admin_listener, bounds=bounds)
+
+
+def _share_heaps() -> None:
+    """Let all threads use two heaps; glibc would keep one for each thread that ever loaded a model.
+
+    Other C libraries have no such setting.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 def _settle(place: Place) -> None:

@@ -13,13 +13,11 @@ import msgspec
 from tidemill.clock import Clock
 from tidemill.declaration import Project
 from tidemill.errors import InputError
-from tidemill.fields import Field
+from tidemill.fields import LARGEST_WHOLE, Field
 from tidemill.label import Kind
 from tidemill.sources import Event
 from tidemill.wire import LabelEvent
 
-# A column is float64: a whole number beyond this would change its value on the way.
-LARGEST_WHOLE = 2**53
 Whole = Annotated[int, msgspec.Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Time = int | Annotated[datetime, msgspec.Meta(tz=True)]
 LABEL_VALUES = {"binary": "0 or 1", "number": "a finite number"}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -18,6 +18,7 @@ from streams.context import Context
 from streams.fencing import OFFSET, Ownership
 from streams.learning import Learning, Placed, placed_in
 from streams.origins import Origins
+from streams.quarantine import Halt
 from streams.releases import Releases
 from streams.snapshots import Snapshots, newest_snapshot
 from streams.step import Records, Reopen
@@ -45,6 +46,15 @@ class _Hosted:
     unsaved: bool
 
 
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """Who stands beside whom, whether the champion has taken over, and whether it may learn now."""
+
+    roster: Roster = Roster("")
+    taken_over: bool = False
+    paused: bool = False
+
+
 class Challengers:
     """Hosts the learners of all arms of one champion, and the comparison with it."""
 
@@ -67,7 +77,7 @@ class Challengers:
         self._is_open = self._news = self._unsaved = False
         self._hosted: dict[str, _Hosted] = {}
         self._refused: set[str] = set()
-        self._standing: tuple[Roster, bool] = (Roster(""), False)
+        self._standing = _Standing()
         self._pending: Pending | None = None
         self._to_announce: dict[str, Announcement] = {}
         self._saved_ms = self._looked_ms = 0
@@ -96,7 +106,7 @@ class Challengers:
         found = await self._look()
         if found is not None:  # else nothing is dropped: who stands where is not known now
             self._standing = found
-            self._comparison.follow(found[0])
+            self._comparison.follow(found.roster, self._decided())
         if not self._comparison.is_begun:
             self._comparison.offset = max(self._comparison.offset, await self._learned_to())
         await self._host(self._to_host())
@@ -106,15 +116,18 @@ class Challengers:
         return {EXAMPLES: min([*places, self._comparison.offset])}
 
     async def process(self, partition: int, records: Records) -> None:
-        """Teach every arm one micro-batch, and compare."""
+        """Teach every arm one micro-batch, and compare.
+
+        Not while the champion's learner is paused: what comes then is read again afterwards.
+        """
         messages = records[EXAMPLES]
-        if self._standing[0].arms:
+        if not self._standing.roster.arms:
+            last = messages[-1].offset + 1
+            self._comparison.offset = max(self._comparison.offset, last)
+        elif not self._standing.paused:
             placed = await asyncio.to_thread(placed_in, messages)
             await self._teach(placed)
             await self._compare(placed)
-        else:
-            last = messages[-1].offset + 1
-            self._comparison.offset = max(self._comparison.offset, last)
         await self.tick()
 
     def forget(self, partition: int) -> None:
@@ -142,7 +155,7 @@ class Challengers:
         self._hosted = {}
         self._comparison = self._new_comparison()
         self._is_open = self._unsaved = False
-        self._standing, self._pending = (Roster(""), False), None
+        self._standing, self._pending = _Standing(), None
 
     def _new_comparison(self) -> Comparison:
         corrected = self._project.label.fake_negatives
@@ -150,8 +163,16 @@ class Challengers:
 
     # ---- Who stands beside the champion
 
-    async def _look(self) -> tuple[Roster, bool] | None:
-        """The roster, and whether its champion has taken over; None when it cannot be read."""
+    def _decided(self) -> list[tuple[str, str]]:
+        """The pair that a promotion which is not entered yet has begun."""
+        return [(self._pending.change.release, self._pending.champion)] if self._pending else []
+
+    async def _look(self) -> _Standing | None:
+        """How things stand; None when the roles cannot be read.
+
+        One that was published and catches up may be given up: until it has taken over, the one that
+        answers is compared. One that was promoted here has been compared already.
+        """
         self._looked_ms = self._clock.now_ms()
         try:
             roster = await asyncio.to_thread(self._roles.roster)
@@ -159,10 +180,15 @@ class Challengers:
             _log.error("roles cannot be read", error=str(error))
             return None
         if not roster.arms:
-            return roster, False
+            return _Standing(roster)
         place = self._names.newest_snapshot(self._project.learner.name)
         (data,) = await self._store.read([place])
-        return roster, bool(data) and Newest.decode(data or b"").release == roster.champion
+        halt = Halt.found_in(await self._store.side(self._names.side("learn", 0)))
+        answers = Newest.decode(data).release if data else ""
+        taken_over = answers == roster.champion
+        if answers and not taken_over and not any(arm.watched for arm in roster.arms):
+            roster = replace(roster, champion=answers)
+        return _Standing(roster, taken_over, halt is not None)
 
     async def _follow(self) -> None:
         """Open again when somebody got another role; try again what could not be entered."""
@@ -176,22 +202,23 @@ class Challengers:
         if self._unsaved:
             await self._publish()
         if found is not None:
-            staying = {arm.release for arm in found[0].arms}
+            staying = {arm.release for arm in found.roster.arms}
             await self._let_go(self._hosted.keys() - staying)
         raise Reopen(self.name, 0)
 
     def _to_host(self) -> list[Arm]:
         """The arms that learn; a former champion only after it was handed over."""
-        roster, taken_over = self._standing
+        standing = self._standing
         stopped = self._pending.change.release if self._pending else ""
         return [
-            arm for arm in roster.arms
-            if arm.release != stopped and (taken_over or not arm.watched)
+            arm for arm in standing.roster.arms
+            if arm.release != stopped and (standing.taken_over or not arm.watched)
         ]  # fmt: skip
 
     async def _host(self, arms: list[Arm]) -> None:
         self._refused &= {arm.release for arm in arms}
         skipped = await self._skipped() if arms else []
+        self._comparison.skipped = skipped
         for arm in arms:
             if arm.release in self._refused:
                 continue
@@ -211,11 +238,13 @@ class Challengers:
         snapshots, number = self._origins.beside(release), 0
         found = await snapshots.read()
         if found is not None:
-            chain, _, _ = found
+            chain, _, good = found
             number = chain[-1].number
             if chain[-1].skipped == skipped:
                 learning = await asyncio.to_thread(self._origins.at_snapshot, chain)
                 learning.keep()
+                if good is not None and good.release == release:
+                    learning.checkpoint = await asyncio.to_thread(self._origins.at_snapshot, [good])
                 return _Hosted(learning, snapshots, False)
         learning = await asyncio.to_thread(self._origins.at_release, release, number)
         learning.place.skipped = list(skipped)
@@ -238,7 +267,9 @@ class Challengers:
             learned = await asyncio.to_thread(each.learning.learn, placed, self._schema.hash)
             each.unsaved = each.unsaved or bool(learned.examples)
             if learned.trip is not None:
-                watched = any(a.release == release and a.watched for a in self._standing[0].arms)
+                watched = any(
+                    a.release == release and a.watched for a in self._standing.roster.arms
+                )
                 action: Action = "unwatched" if watched else "retired"
                 each.learning = each.learning.taken_back()
                 each.snapshots.begin()
@@ -257,7 +288,7 @@ class Challengers:
 
     async def _resolve(self, action: Action, release: str, why: str) -> None:
         """Decide: behind the fence first, then in the journal, where it is entered once."""
-        champion = self._standing[0].champion
+        champion = self._standing.roster.champion
         change = RoleChange(
             release, action, self._schema.hash, self._clock.now_ms(), BY_TRIAL, why,
             instead_of=champion if action == "rolled_back" else "",
@@ -265,13 +296,15 @@ class Challengers:
         )  # fmt: skip
         pending = Pending(change, champion)
         await self._publish(pending)
-        await self._carry_out(pending)
-        if self._pending is None and action != "challenger":
+        if await self._carry_out(pending) and action != "challenger":
             await self._let_go(self._hosted.keys() & {release})
         raise Reopen(self.name, 0)
 
-    async def _carry_out(self, pending: Pending) -> None:
-        """Enter it, say so, and note that it was; what cannot be entered now is tried again."""
+    async def _carry_out(self, pending: Pending) -> bool:
+        """Enter it, say so, and note that it was; what cannot be entered now is tried again.
+
+        True when it stands.
+        """
         assert self._owned is not None
         change = pending.change
         try:
@@ -279,7 +312,7 @@ class Challengers:
         except (OSError, TidemillError) as error:
             self._pending = pending
             _log.error("role change not entered", release=change.release, error=str(error))
-            return
+            return False
         _log.warning("trial", release=change.release, action=change.action, why=change.why,
                      entered=stands)  # fmt: skip
         if stands and change.action in ALERTS_OF:
@@ -291,6 +324,7 @@ class Challengers:
             )  # fmt: skip
         await self._owned.commit({}, side_delete=[PENDING])
         self._pending = None
+        return stands
 
     # ---- What is kept
 
@@ -306,8 +340,7 @@ class Challengers:
                 data, own = await asyncio.to_thread(each.snapshots.encode, each.learning, now)
                 blobs += own
                 written[release] = self._announcement(each.learning, data)
-        roster, _ = self._standing
-        told = report(self._comparison, roster, self._project.trial, self.hosted)
+        told = report(self._comparison, self._standing.roster, self._project.trial, self.hosted)
         side_set, side_delete = self._comparison.changes()
         if pending is not None:
             side_set[PENDING] = pending.encode()

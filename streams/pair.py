@@ -61,6 +61,8 @@ class _Stored(msgspec.Struct, array_like=True):
     left_out: int
     asked: int
     paired: int
+    silent: int
+    failures: list[tuple[int, int]]
     block: bytes
     sums: bytes
     recent: bytes
@@ -93,14 +95,17 @@ class Pair:
         self.sums = BlockSums(COLUMNS)
         self.recent: list[Floats] = []
         self._block = [0.0] * COLUMNS
-        self._asked = self._paired = 0
+        self._asked = self._paired = self._silent = 0
+        self._failures: list[tuple[int, int]] = []
         self._newest = Newest(NEWEST, 2, 0)
 
     def add(self, examples: Sequence[Example]) -> None:
         """Take in examples of one block."""
         rows = self._rows(examples)
         said = np.isfinite(rows[2])
-        self.counts.failed += int((said & np.isnan(rows[3])).sum())
+        silent = int((said & np.isnan(rows[3])).sum())
+        self.counts.failed += silent
+        self._silent += silent
         paired = said & np.isfinite(rows[3])
         both = rows[:, paired]
         self._asked += int(said.sum())
@@ -127,13 +132,21 @@ class Pair:
                 self.recent = [*self.recent[1 - self._window :], block]
             else:
                 self.counts.left_out += 1
+        self._failures = [*self._failures[1 - self._window :], (self._silent, self._paired)]
         self._block = [0.0] * COLUMNS
-        self._asked = self._paired = 0
+        self._asked = self._paired = self._silent = 0
+
+    @property
+    def failures(self) -> tuple[int, int]:
+        """How many of the newest blocks' examples the arm could not score, and of how many."""
+        silent = sum(each for each, _ in self._failures)
+        return silent, silent + sum(paired for _, paired in self._failures)
 
     def swapped(self, until_ms: int) -> Pair:
         """The pair after the two have changed places; it goes on with how much they differ."""
         pair = Pair(self.release, self.champion, self._task, self._window)
         pair.until_ms, pair.sums = until_ms, self.sums.transformed(_SWAP)
+        pair.counts.rows = self.counts.rows
         return pair
 
     def interval(self, wanted: Floats, alpha: float, best: float) -> Interval:
@@ -148,7 +161,7 @@ class Pair:
 
     @property
     def spread(self) -> float:
-        """What a miss of the mean is measured in: the rarer label's share, or the labels' spread"""
+        """What a miss of the mean is measured in: the rarer label's share, or their spread."""
         weight, label, square = self.sums.total[[WEIGHT, LABEL, SQUARE]].tolist()
         mean = label / weight if weight > 0 else 0.0
         if self._task.kind == "binary":
@@ -172,6 +185,7 @@ class Pair:
             _Stored(
                 self.champion, self.release, self.since_ms, self.until_ms, counts.rows,
                 counts.answered, counts.failed, counts.left_out, self._asked, self._paired,
+                self._silent, self._failures,
                 np.array(self._block).tobytes(), self.sums.encode(),
                 np.array(self.recent).tobytes(),
             )
@@ -185,7 +199,8 @@ class Pair:
             pair = cls(found.champion, found.release, task, window)
             pair.since_ms, pair.until_ms = found.since_ms, found.until_ms
             pair.counts = Counts(found.rows, found.answered, found.failed, found.left_out)
-            pair._asked, pair._paired = found.asked, found.paired
+            pair._asked, pair._paired, pair._silent = found.asked, found.paired, found.silent
+            pair._failures = found.failures
             pair._block = np.frombuffer(found.block, np.float64).reshape(COLUMNS).tolist()
             pair.sums = BlockSums.decode(COLUMNS, found.sums)
             pair.recent = list(np.frombuffer(found.recent, np.float64).reshape(-1, COLUMNS))

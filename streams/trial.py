@@ -6,7 +6,7 @@ roles alone, so that a replay decides alike however it is cut. docs/trials.md sa
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,6 +75,8 @@ class Comparison:
         self._limits, self._task, self._corrected = limits, task, corrected
         self.offset = 0
         """The next offset it has not seen."""
+        self.skipped: list[tuple[int, int]] = []
+        """Ranges of offsets that say nothing: what the champion's learner left out for good."""
         self.clock_ms = self._block = 0
         self._sequences: dict[int, int] = {}
         self._roster = Roster("")
@@ -93,11 +95,11 @@ class Comparison:
         wanted = -(-self._limits.window_ms // self._limits.block_ms)
         return min(max(wanted, FEWEST_WINDOW), MOST_WINDOW)
 
-    def follow(self, roster: Roster) -> None:
-        """Compare these; what is known of pairs that are no more is dropped."""
+    def follow(self, roster: Roster, kept: Collection[tuple[str, str]] = ()) -> None:
+        """Compare these; what is known of pairs that are no more is dropped, but for those kept."""
         self._roster = roster
         wanted = {(roster.champion, arm.release) for arm in self._compared}
-        for gone in self._pairs.keys() - wanted:
+        for gone in self._pairs.keys() - wanted.union(kept):
             del self._pairs[gone]
             self._gone.add(_name(gone))
         for champion, release in sorted(wanted - self._pairs.keys()):
@@ -120,7 +122,7 @@ class Comparison:
                 if verdict is not None:
                     return verdict
             self.clock_ms, self.offset = clock_ms, offset + 1
-            if self._counts(example):
+            if self._counts(example) and not self._is_skipped(offset):
                 waiting.append(example)
         self._flush(waiting)
         return None
@@ -218,6 +220,9 @@ class Comparison:
             return False
         return self._corrected or example.kind != CORRECTION
 
+    def _is_skipped(self, offset: int) -> bool:
+        return any(start <= offset < end for start, end in self.skipped)
+
     def _flush(self, examples: list[Example]) -> None:
         if examples:
             for pair in self.pairs.values():
@@ -284,11 +289,10 @@ class Comparison:
 
     def _fails(self, pair: Pair) -> str:
         """Why too many of its scores are missing, when they are."""
-        limit, counts = self._limits.errors, pair.counts
-        asked = counts.rows + counts.failed
-        if limit is None or asked < self._limits.min_rows or counts.failed <= limit * asked:
+        limit, (failed, asked) = self._limits.errors, pair.failures
+        if limit is None or asked < self._limits.min_rows or failed <= limit * asked:
             return ""
-        return f"found {counts.failed} failures in {asked} examples; allowed: {limit:.2%}"
+        return f"found {failed} failures in {asked} examples; allowed: {limit:.2%}"
 
     def _missed(self, pair: Pair, mean: Floats) -> str:
         """Why the mean score is too far from the mean label, where that is declared."""

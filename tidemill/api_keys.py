@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
@@ -28,6 +29,7 @@ SCOPES = {
     "admin": "change the roles of releases",
 }
 FOLDER, PREFIX = "api-keys", "tm_"
+Digest = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
 _SECRET_BYTES = 32
 _MOST_NAME = 100
 
@@ -42,7 +44,7 @@ class ApiKey(msgspec.Struct, frozen=True):
     id: str
     name: str
     scopes: list[str]
-    sha256: str
+    sha256: Digest
     created_ms: int
     expires_ms: int | None = None
     revoked_ms: int | None = None
@@ -106,7 +108,8 @@ class KeyFile:
             found = self.path.stat()
         except OSError:
             return None
-        return found.st_mtime_ns, found.st_size, found.st_ino
+        # Its rights too: a file that could not be read may be readable now.
+        return found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_ino
 
     def create(self, request: KeyRequest, by: str, now_ms: int) -> tuple[ApiKey, str]:
         """A new key and its text, which is kept nowhere. Raises InputError."""

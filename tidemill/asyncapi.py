@@ -198,4 +198,19 @@ def _schemas(project: Project) -> Json:
     records: Sequence[type[Any]] = [LabelEvent, *(record for record, _, _ in _RECORDS.values())]
     _, found = msgspec.json.schema_components(records, ref_template=f"{_SCHEMAS}{{name}}")
     events = {f"event_{event.name}": event_schema(event) for event in project.events}
-    return {**events, **found}
+    return {**events, **_as_draft_7(found)}
+
+
+def _as_draft_7(node: Any) -> Any:
+    """The format's own schemas are of draft 7, which says the places of an array by `items`."""
+    if isinstance(node, list):
+        return [_as_draft_7(each) for each in node]
+    if not isinstance(node, dict):
+        return node
+    found = {name: _as_draft_7(value) for name, value in node.items()}
+    if "prefixItems" in found:
+        rest = found.pop("items", None)
+        found["items"] = found.pop("prefixItems")
+        if rest is not None:
+            found["additionalItems"] = rest
+    return found

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tidemill.fields import Field
+from tidemill.fields import LARGEST_WHOLE, Field
 from tidemill.sources import Event, Request
 
 Json = dict[str, Any]
-LARGEST_WHOLE = 2**53
 EXAMPLE_TIME_MS = 1_367_366_400_000
 _SCHEMAS: dict[type, Json] = {
     str: {"type": "string"},

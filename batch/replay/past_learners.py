@@ -31,7 +31,9 @@ from tidemill.registry import Registry
 from tidemill.schema import FeatureSchema
 
 EVERY = 50_000
-"""So many offsets lie between two checkpoints."""
+"""So many offsets lie between two checkpoints, or a multiple of that."""
+MOST_KEPT = 16
+"""States that one pass keeps, or about so many: they may be large."""
 
 
 @dataclass(slots=True)
@@ -154,10 +156,18 @@ class PastLearners:
             yield stop
 
     def _to_keep(self, line: Line, first: int, last: int) -> set[int]:
-        """The offsets at which a state is to be kept that is not kept yet."""
+        """The offsets at which a state is to be kept that is not kept yet.
+
+        Always multiples of the same number, so that others find them; of a long way fewer, and the
+        last before its goal.
+        """
         if self._checkpoints is None:
             return set()
-        marks = range((first // self._every + 1) * self._every, last + 1, self._every)
+        step = self._every
+        while (last - first) // step > MOST_KEPT:
+            step *= 2
+        goal = last // self._every * self._every
+        marks = {*range((first // step + 1) * step, last + 1, step), max(goal, first)} - {first}
         return {offset for offset in marks if not self._checkpoints.has(line, offset)}
 
     def _keep(self, line: Line, moment: Moment) -> None:

@@ -86,10 +86,10 @@ class VectorReplay:
             look = Served(
                 requests, cuts, own, np.tile(compared, (len(rows), 1)), np.ones(len(rows), bool)
             )
-            said = self._compared(events, look, np.ascontiguousarray(known[rows]))
+            by_default = [predictions[row].arm == DEFAULT for row in rows.tolist()]
+            said = self._compared(events, look, np.ascontiguousarray(known[rows]), by_default)
             for at, row in enumerate(rows.tolist()):
-                stale = predictions[row].arm == DEFAULT
-                found[row] = self._features(own[at], known[row], said[at], stale)
+                found[row] = self._features(own[at], known[row], said[at])
         return Rebuilt(known, settled, usable, found)
 
     def _events(self, requests: Columns, last_scored_ms: int) -> KnownEvents:
@@ -99,7 +99,9 @@ class VectorReplay:
         events = read_known_events(self._home, self._plan, requests, self._rules, until)
         return about(self._plan, events, requests)
 
-    def _compared(self, events: KnownEvents, look: Served, known: Vectors) -> list[dict[str, str]]:
+    def _compared(
+        self, events: KnownEvents, look: Served, known: Vectors, by_default: Sequence[bool]
+    ) -> list[dict[str, str]]:
         """For each row the features whose bytes differ, with the cause."""
         other = (known.view(np.uint32) != look.vectors.view(np.uint32)) & look.comparable
         other &= ~(np.isnan(known) & np.isnan(look.vectors))
@@ -114,8 +116,11 @@ class VectorReplay:
                 look.requests, look.known_until, look.vectors, look.comparable & group, look.own
             )
             explainer = Explainer(self._plan, events, part, self._rules.skew_ms)
-            for row, cause in zip(rows.tolist(), explainer.explain(rows, marked), strict=True):
-                found[row] |= {self._names[at]: cause for at in np.flatnonzero(marked[row])}
+            causes: list[str] = [*explainer.explain(rows, marked)]
+            for row, cause in zip(rows.tolist(), causes, strict=True):
+                if by_default[row] and cause == Cause.EXPIRED:
+                    cause = STALE  # the api left the entity out as if it had never been seen
+                found[row] |= {self._names[at]: str(cause) for at in np.flatnonzero(marked[row])}
         for row in np.flatnonzero(other.any(axis=1)).tolist():
             places = np.flatnonzero(other[row]).tolist()
             for at in sorted(places, key=lambda place: bool(self._reads[self._names[place]])):
@@ -129,14 +134,12 @@ class VectorReplay:
         """The cause of a feature that reads others: that of the first of them that differs."""
         return next((causes[n] for n in self._reads[name] if n in causes), Cause.CODE_VERSION)
 
-    def _features(
-        self, logged: Vectors, known: Vectors, causes: dict[str, str], stale: bool
-    ) -> Features:
+    def _features(self, logged: Vectors, known: Vectors, causes: dict[str, str]) -> Features:
         differences = []
         for at, name in enumerate(self._names):
             if name in causes:
-                cause = STALE if stale and np.isnan(logged[at]) else str(causes[name])
-                differences.append(Difference(name, float(logged[at]), float(known[at]), cause))
+                values = float(logged[at]), float(known[at])
+                differences.append(Difference(name, *values, causes[name]))
         return Features(
             equal=not differences,
             compared=int((~self._left_out).sum()),

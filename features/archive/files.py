@@ -34,19 +34,12 @@ _VERSION = [("release", pa.string()), ("snapshot", pa.int64())]
 # When the broker stamped the record; in rows of history the time itself.
 _KNOWN = ("known_ms", pa.int64())
 
+# `body` is the producer's JSON as it came, of a CloudEvent with what its attributes say.
+_TEXTS = [(name, pa.string()) for name in ("event", "id", "key")]
+_EVENT = [("time", pa.int64()), *_TEXTS, ("body", pa.binary())]
+
 ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
-    # `body` is the producer's JSON as it came, of a CloudEvent with what its attributes say.
-    EVENTS: pa.schema(
-        [
-            ("time", pa.int64()),
-            ("event", pa.string()),
-            ("id", pa.string()),
-            ("key", pa.string()),
-            ("body", pa.binary()),
-            *_ORIGIN,
-            _KNOWN,
-        ]
-    ),
+    EVENTS: pa.schema([*_EVENT, *_ORIGIN, _KNOWN]),
     PREDICTIONS: pa.schema(
         [
             ("time", pa.int64()),

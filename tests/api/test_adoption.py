@@ -4,9 +4,11 @@ import asyncio
 from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
 from payments import make_project
 
+from api.model import RecordedVectors
 from api.service import ScoringService
 from features.plan import compile_plan
 from learners.tree_head import TreeHead as Head
@@ -346,3 +348,14 @@ async def test_models_are_tried_on_the_newest_requests(served, call, request_bod
         await call.post("/v1/score:batch", {"requests": rows})
     column = served.plan.schema.names.index("amount")
     assert amounts[-64:] == recorded.newest()[:, column].tolist()
+
+
+def test_groups_without_requests_are_not_kept():
+    """However many empty batches come, they take no memory."""
+    recorded = RecordedVectors(2)
+    for _ in range(5):
+        recorded.add(np.empty((0, 3), np.float32))
+    assert recorded.newest() is None
+    for number in range(3):
+        recorded.add(np.full((2, 3), number, np.float32))
+    assert [[2.0] * 3] * 2 == recorded.newest().tolist()

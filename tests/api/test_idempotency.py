@@ -56,8 +56,10 @@ async def test_the_same_request_under_way_is_a_conflict(world, call):
     world.producer.open.clear()
     first = asyncio.create_task(call("POST", LABELS, LABEL, headers=key(b"k1")))
     await asyncio.sleep(0)
-    while not (await call("POST", LABELS, LABEL, headers=key(b"k1"))).status == 409:
-        await asyncio.sleep(0)
+    second = await call("POST", LABELS, LABEL, headers=key(b"k1"))
+    assert (409, "request_in_progress", "1") == (
+        second.status, second.json["cause"], second.headers["retry-after"],
+    )  # fmt: skip
     world.producer.open.set()
     assert 202 == (await first).status
     assert 202 == (await call("POST", LABELS, LABEL, headers=key(b"k1"))).status

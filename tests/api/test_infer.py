@@ -185,6 +185,7 @@ def changed(name: str, **changes: object) -> list[dict]:
         ({"inputs": changed("time", data=[2**62, 5])}, "requests[0].time"),
         ({"inputs": changed("amount", shape=[201], data=[1.0] * 201)}, "at most 200"),
         ({"inputs": INPUTS, "outputs": [{"name": "vector"}]}, "score"),
+        ({"inputs": INPUTS, "outputs": [{"name": "score"}] * 2}, "twice"),
         ({"inputs": INPUTS, "id": 42}, "id"),
     ],
 )

@@ -96,3 +96,11 @@ async def test_the_version_is_31(call):
     """Of the format; FastAPI's pages read it."""
     assert (await call("GET", "/openapi.json")).json["openapi"].startswith("3.1")
     assert 200 == (await call("GET", "/docs")).status
+
+
+async def test_the_topics_are_published_too(call):
+    """As an AsyncAPI document of the declaration that serves."""
+    found = (await call("GET", "/v1/asyncapi.json")).json
+    assert ("3.0.0", "payments.events") == (
+        found["asyncapi"], found["channels"]["events"]["address"]
+    )  # fmt: skip

@@ -28,11 +28,20 @@ class Cycle:
         self.more_body, self.response_complete = more_body, response_complete
 
 
+class Flow:
+    """Whether the caller reads what is sent."""
+
+    def __init__(self, write_paused: bool) -> None:
+        self.write_paused = write_paused
+
+
 class Connection:
     """One connection, as uvicorn keeps it."""
 
-    def __init__(self, cycle: Cycle | None = None, idle: bool = False) -> None:
-        self.cycle, self.transport = cycle, Transport()
+    def __init__(
+        self, cycle: Cycle | None = None, idle: bool = False, unread: bool = False
+    ) -> None:
+        self.cycle, self.transport, self.flow = cycle, Transport(), Flow(unread)
         self.timeout_keep_alive_task = object() if idle else None
 
 
@@ -42,10 +51,11 @@ class Connection:
         (Connection(), True),
         (Connection(Cycle()), True),
         (Connection(Cycle(more_body=False)), False),
+        (Connection(Cycle(more_body=False), unread=True), True),
         (Connection(Cycle(response_complete=True)), True),
         (Connection(Cycle(response_complete=True), idle=True), False),
     ],
-    ids=["no head", "no body", "being answered", "no next head", "idle"],
+    ids=["no head", "no body", "being answered", "unread", "no next head", "idle"],
 )
 def test_who_keeps_us_waiting_is_ended(connection, ends):
     """After the time for a request, and not before; an answer may take longer."""

@@ -25,6 +25,7 @@ if name == {BROKEN!r}:
     sys.exit("the disk: full")
 told = {{"id": name, "options": options, "nice": os.nice(0), "told": os.environ.get("TOLD")}}
 unknown = name == {UNKNOWN!r}
+print("a project file may print")
 print(json.dumps({{"predictions": [] if unknown else [told], "unknown": [name] * unknown}}))
 sys.exit(2 if unknown else 6)
 """

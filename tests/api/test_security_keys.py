@@ -297,3 +297,60 @@ async def test_a_large_body_of_a_rare_route_is_refused(guarded, ask):
     reply = await ask("POST", path, *[b"x" * 10_000] * 20)
     assert 413 == reply.status
     assert ask.received < 10
+
+
+async def test_a_proxys_authorization_does_not_hide_a_key(guarded, ask, body):
+    """`x-api-key` counts wherever it stands; another scheme than Bearer is none of ours."""
+    key = guarded.key("score").encode()
+    headers = [(b"authorization", b"Basic dXNlcjpwYXNz"), (b"x-api-key", key)]
+    assert 200 == (await ask("POST", SCORE_PATH, body, headers=headers)).status
+    assert 401 == (await ask("POST", SCORE_PATH, body, headers=headers[:1])).status
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "refused"),
+    [
+        (b"localhost:8088", b"https://evil.example", True),
+        (b"evil.example:8088", b"http://evil.example:8088", True),
+        (b"localhost:8088", b"null", True),
+        (b"localhost:8088", b"http://localhost:8088", False),
+        (b"127.0.0.1", b"http://127.0.0.1", False),
+        (b"[::1]:8088", b"http://[::1]:8088", False),
+    ],
+)
+async def test_a_page_of_another_site_labels_nothing(guarded, ask, host, origin, refused):
+    """Nor does one whose name was made to lead to this machine; an open api is on loopback."""
+    headers = [(b"host", host), (b"origin", origin), (b"content-type", b"text/plain")]
+    reply = await ask("POST", "/v1/labels", b"[]", headers=headers)
+    assert refused == (reply.status == 403)
+
+
+async def test_answers_are_neither_kept_nor_guessed_at(guarded, ask):
+    """What is not hot says so to browsers and proxies, refusals too."""
+    guarded.key("read")
+    for path in ("/healthz", "/v1/status"):
+        reply = await ask("GET", path)
+        assert ("nosniff", "no-store") == (
+            reply.headers["x-content-type-options"], reply.headers["cache-control"],
+        )  # fmt: skip
+
+
+def test_a_file_of_keys_that_was_tampered_with_is_refused(guarded):
+    """A digest that is none is said, and stops nobody from being followed."""
+    key = guarded.key("read")
+    path = guarded.keys.path
+    text = path.read_text()
+    digest = guarded.keys.read()[0].sha256
+    path.write_text(text.replace(digest, "z" * 64))
+    guarded.ring.look()
+    assert guarded.ring.declared
+    assert guarded.ring.ids == {key.split("_")[1]}
+
+
+async def test_probes_show_no_insides(guarded, ask):
+    """What does not answer is named; where it is, only to those who need no key."""
+    guarded.world.store_gone = True
+    assert {"store": "connection refused"} == (await ask("GET", "/readyz")).json["missing"]
+    guarded.key("score")
+    assert {"store": "does not answer"} == (await ask("GET", "/readyz")).json["missing"]
+    assert b"refused" not in (await ask("GET", "/v2/health/ready")).body

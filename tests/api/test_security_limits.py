@@ -185,3 +185,16 @@ async def test_rare_routes_are_limited_too(served, caller_of):
     assert [200, 200, 429] == [reply.status for reply in replies]
     assert '"key";r=1;t=60' == replies[0].headers["ratelimit"]
     assert "60" == replies[2].headers["retry-after"]
+
+
+async def test_labels_cost_as_many_as_they_are(served, caller_of):
+    """A list of labels is no way around the quota for one."""
+    guarded = Guarded(served, quota=Quota(100, 10_000))
+    ask, headers = caller_of(guarded.app), with_key(guarded.key("label"))
+    label = {"key": "c1|s1", "value": 1, "time": served.clock.now_ms()}
+    many, one = msgspec.json.encode([label] * 90), msgspec.json.encode(label)
+    statuses = [
+        (await ask("POST", "/v1/labels", body, headers=headers)).status
+        for body in (many, many, one)
+    ]
+    assert [202, 202, 429] == statuses

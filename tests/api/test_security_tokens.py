@@ -280,6 +280,15 @@ async def test_keys_that_are_for_something_else_are_passed_over(tokens, issuer):
         await tokens.check(token(name="k1").encode())
 
 
+async def test_a_token_names_no_address(tokens, issuer):
+    """Where keys come from is declared: what a token says of it is not followed."""
+    headers = {"kid": "k9", "jku": "https://evil.example/keys", "x5u": "https://evil.example/x"}
+    forged = jwt.encode(claims(), KEY, "RS256", headers=headers)
+    with pytest.raises(TokenRefused, match="unknown key"):
+        await tokens.check(forged.encode())
+    assert [f"{URL}/keys"] == issuer.asked
+
+
 async def test_the_keys_are_discovered(issuer, clock):
     """The issuer's own document says where they are, where nothing else does."""
     tokens = BearerTokens(replace(ISSUER, keys=None), clock, issuer)

@@ -147,3 +147,18 @@ async def test_the_loop_goes_on_while_shadows_are_scored(shadowed, call, request
         assert time.monotonic() - started < 2
         head.go.set()
     assert {200} == set(statuses)
+
+
+async def test_whatever_becomes_of_shadows_the_log_is_written(
+    shadowed, call, request_body, monkeypatch
+):
+    """An error of ours there costs no prediction."""
+
+    def fail(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("api.shadows._score", fail)
+    async with shadowed.service.running():
+        await call.post(SCORE, request_body)
+    (prediction,) = shadowed.producer.predictions()
+    assert [] == prediction.arms

@@ -94,3 +94,16 @@ async def test_an_unknown_worker_is_not_alive(world, call):
     status = (await call("GET", "/v1/status")).json
     assert (False, []) == (status["worker"]["alive"], status["bad_cases"])
     assert "payments" == status["project"]
+
+
+async def test_what_was_refused_is_told(served, call):
+    """When, what and why; the newest twenty."""
+    served.write_snapshot(1, schema="0" * 12)
+    await served.service.adoption.adopt_newest()
+    (refused,) = (await call("GET", "/v1/status")).json["model"]["refused"]
+    assert (served.clock.now_ms(), "snapshot of head") == (refused["time_ms"], refused["artifact"])
+    assert "snapshot schema: found 000000000000" in refused["error"]
+    for number in range(30):
+        served.service.measurements.refuse_swap(number, "snapshot of head", "another")
+    refusals = (await call("GET", "/v1/status")).json["model"]["refused"]
+    assert list(range(10, 30)) == [each["time_ms"] for each in refusals]

@@ -15,6 +15,7 @@ WITHOUT = {
     "model": {"lleaves"},
     "explain": set(),
     "swap": {"kafka"},
+    "trial": set(),
     "score": {"kafka", "fastapi_feast", "litserve", "bentoml", "ray_serve", "mlserver"},
 }
 

@@ -6,7 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench._services import ECHO, OURS, PEERS, Service
+from bench import _peers
+from bench._cores import two_cores
+from bench._peers import PeerFailed
+from bench._services import ECHO, OURS, PEERS, Service, running
 from bench.peers.serving import Serve, Values, keys_of, vectors
 
 
@@ -50,3 +53,14 @@ def test_a_task_travels_as_json() -> None:
     """It is a program's only argument."""
     task = Serve(1, "h:2", "m", "v", "f")
     assert task == Serve(**json.loads(task.argument()))
+
+
+def test_a_service_that_is_not_installed_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is started; the reason names what would install it."""
+    monkeypatch.setattr(_peers, "ENVIRONMENT", tmp_path / ".venv-bench-peers")
+    service = next(each for each in PEERS if each.name == "ray_serve")
+    with pytest.raises(PeerFailed, match=r"run requirements/peers\.sh ray"):
+        with running(service, None, two_cores()):
+            pass

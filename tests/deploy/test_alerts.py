@@ -117,3 +117,16 @@ def test_a_panel_of_seconds_shows_seconds(panel: dict[str, Any]) -> None:
             assert "s" == unit
         if "_bytes" in expression:
             assert "bytes" == unit
+
+
+def test_events_of_the_log_that_the_runbook_names_exist() -> None:
+    """Whoever searches the log for them at night finds them."""
+    source = "\n".join(
+        file.read_text(encoding="utf-8")
+        for folder in ("api", "cli", "streams")
+        for file in (ROOT / folder).rglob("*.py")
+    )
+    words = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", RUNBOOK))
+    words -= {word for word in words if word.startswith("tidemill_")}
+    assert len(words) > 5
+    assert set() == {word for word in words if f'"{word}"' not in source}

@@ -23,7 +23,7 @@ from tidemill.topics import EVENTS, EXAMPLES, MODELS, PREDICTIONS
 from tidemill.wire import Announcement, Example, Prediction, decode
 
 SWAPS = int(os.environ.get("TIDEMILL_TEST_SWAPS", "10"))
-CANARY = 3  # the swap that sets a release beside the champion instead
+CANARY = min(3, SWAPS - 1)  # the swap that sets a release beside the champion instead
 CHOSEN, REPLAY_SECONDS, HTTP_SECONDS = 50, 240, 150.0
 
 
@@ -57,7 +57,7 @@ async def test_fifty_predictions_replay_bit_for_bit_after_ten_swaps_and_a_restar
         assert [] == [each for each in found["predictions"] if not each["exact"]], times
         assert chosen == [each["id"] for each in found["predictions"]]
     learned = {(each["release"], each["snapshot"]) for each in found["predictions"]}
-    assert min(SWAPS, 8) < len({release for release, _ in learned})
+    assert SWAPS // 2 < len({release for release, _ in learned})
     assert CHOSEN // 4 < len(learned)
     assert {"champion", "canary"} == {each["arm"] for each in found["predictions"]}
     assert SWAPS * 8 < max(each["weights"]["offset"] for each in found["predictions"])

@@ -23,6 +23,7 @@ from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from streams.challengers import LOOK_MS, Challengers
 from streams.learn import Learn
+from streams.quarantine import HALT, Halt
 from tidemill.registry import ROLES
 from tidemill.roles import RoleChange
 from tidemill.topics import EXAMPLES, MODELS
@@ -412,3 +413,37 @@ async def test_the_report_is_empty_when_the_last_has_gone(tmp_path: Path) -> Non
     assert ["place"] == list(world.store.sides[world.names.side("challengers", 0)])
     assert isinstance(step.step, Challengers) and Learn.name == "learn"
     assert msgspec.json.decode(world.store.blobs[world.names.trial()])["champion"] == "r0001"
+
+
+async def test_nobody_learns_while_the_champions_learner_is_paused(tmp_path: Path) -> None:
+    """What came is read when it goes on, without what was left out."""
+    world = world_at(tmp_path)
+    feed(world, examples(range(10), EQUAL))
+    learn, step = await both(world)
+    owned = learn.step._owned
+    halt = Halt("calibration", "why", 200, NOW, 200, 0, {0: 200})
+    await owned.commit({}, side_set={HALT: halt.encode()})
+    await settle(world, step)
+    feed(world, examples(range(10, 15), EQUAL))
+    await step.read_all()
+    assert (200, 200) == (step.step._comparison.offset, step.step.hosted["r0002"].offset)
+    learn.step._champion.skip(300, {0: 300})
+    await learn.step._publish(side_delete=[HALT])
+    await settle(world, step)
+    feed(world, examples(range(15, 20), EQUAL))
+    await step.read_all()
+    snapshot = stored(world)
+    assert (300, [(200, 300)], 400) == (snapshot.examples, snapshot.skipped, snapshot.offset)
+    assert 280 == step.step._comparison.pairs["r0002"].counts.rows
+
+
+async def test_a_release_that_catches_up_does_not_end_a_comparison(tmp_path: Path) -> None:
+    """It may be given up: only when it has taken over, everything begins anew."""
+    world = world_at(tmp_path)
+    feed(world, examples(range(10), EQUAL))
+    learn, step = await both(world)
+    world.publish(seed=5, offsets={"examples:0": 0, "sequence:0": 0})
+    await settle(world, step)
+    assert {("r0001", "r0002")} == set(step.step._comparison._pairs)
+    await settle(world, learn, step)
+    assert {("r0003", "r0002")} == set(step.step._comparison._pairs)

@@ -306,3 +306,34 @@ def test_damaged_state_is_refused() -> None:
                 {"pair:r0001:r0009": fields["pair:r0001:r0002"]}):  # fmt: skip
         with pytest.raises(ArtifactError, match="trial"):
             Comparison(LIMITS, BINARY).restore(bad, 0)
+
+
+def test_what_the_champion_left_out_says_nothing() -> None:
+    """Labels that an operator has found to be lies."""
+    found = comparison()
+    found.skipped = [(0, 1_000)]
+    first(found, examples(range(60), EQUAL))
+    assert 180 == found.pairs["r0002"].counts.rows
+
+
+def test_a_pair_that_is_about_to_be_is_kept() -> None:
+    """Of a promotion that could not be entered yet."""
+    found = comparison()
+    assert first(found, examples(range(200), BETTER)) is not None
+    found.promoted("r0002")
+    found.follow(BOTH, [("r0002", "r0001")])
+    assert {"pair:r0001:r0002", "pair:r0002:r0001", "place"} == set(found.changes()[0])
+
+
+def test_failures_of_long_ago_are_forgotten() -> None:
+    """A canary may be given its share again."""
+    canary = Roster("r0001", (Arm("r0002", 0.3),))
+    found = comparison(canary)
+    failing = [(offset, _failed(each)) for offset, each in examples(range(5), EQUAL)]
+    placed = [*failing, *examples(range(5, 5 + 3 * found.window), EQUAL)]
+    places = []
+    while found.take(placed) is not None:
+        places.append(found.offset)
+    assert 100 == min(places)
+    assert max(places) < 20 * (6 + found.window)
+    assert 100 == found.pairs["r0002"].counts.failed

@@ -9,6 +9,7 @@ from tidemill import Entity, Event, Label, Project, Request, RequestFeature, Win
 from tidemill.asyncapi import asyncapi
 from tidemill.clock import FakeClock
 from tidemill.memory_bus import MemoryMessage
+from tidemill.wire import Prediction
 
 NOW = 1_400_000_000_000
 PAYMENT = Event("payment", "card", {"card": str, "amount": float, "online": bool | None})
@@ -83,7 +84,8 @@ def test_the_example_of_a_label_is_accepted() -> None:
 def test_records_are_described() -> None:
     """By the fields they travel with, in order."""
     schema = DOCUMENT["components"]["schemas"]["Prediction"]
-    assert "array" == schema["type"]
+    assert ("array", len(Prediction.__struct_fields__)) == (schema["type"], len(schema["items"]))
+    assert b"prefixItems" not in msgspec.json.encode(DOCUMENT)
     assert (
         "application/msgpack" == (DOCUMENT["components"]["messages"]["predictions"]["contentType"])
     )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from past_world import Past
 
 from batch.replay.checkpoints import Checkpoints, Line
+from batch.replay.past_learners import MOST_KEPT
 from batch.replay.replay import replay
 from batch.replay.report import ARCHIVE_GAP, Report
 from features.archive.logged_examples import LoggedExamples
@@ -141,3 +143,16 @@ def test_a_folder_that_cannot_be_written_costs_only_time(past: Past, tmp_path: P
     """A file stands where the folder should."""
     (tmp_path / "kept").write_bytes(b"")
     assert last(past, Checkpoints(tmp_path / "kept")).exact
+
+
+def test_a_long_way_keeps_few_states(past: Past, kept: Checkpoints, tmp_path: Path) -> None:
+    """Beside these the last before its goal, from where the next replay goes on."""
+    made = past.predictions[-1]
+    found = replay(past.sources(checkpoints=kept, every=1), [made.id])
+    offsets = [int(path.stem[-12:]) for path in files(tmp_path / "kept")]
+    assert found.exact
+    assert 32 < made.offset
+    assert MOST_KEPT >= len(offsets) - 1 > MOST_KEPT // 2 - 1
+    assert made.offset == offsets[-1]
+    (step,) = {after - before for before, after in pairwise(offsets[:-1])}
+    assert all(offset % step == 0 for offset in offsets[:-1])
