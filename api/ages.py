@@ -32,7 +32,8 @@ class FeatureAges:
 
     def fold(self) -> None:
         """Count what was noted."""
-        for entities, waiting in self._waiting.items():
+        # A list: a thread that builds what serves next may add another declaration meanwhile.
+        for entities, waiting in list(self._waiting.items()):
             if waiting:
                 ages = np.concatenate(waiting) / 1000
                 waiting.clear()

@@ -12,6 +12,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 import tidemill
@@ -137,7 +138,10 @@ def _add_rare(app: FastAPI, routes: Mapping[str, HotRoute]) -> None:
 
 def _endpoint(route: HotRoute) -> Any:
     async def endpoint(request: Request) -> Response:
-        call = Call(request.scope, [], await request.body())
+        try:
+            call = Call(request.scope, [], await request.body())
+        except ClientDisconnect:
+            return Response(status_code=400)  # nobody hears it
         call.caller = request.scope.get(CALLER, "")
         call.traceparent = call.header(b"traceparent")
         try:

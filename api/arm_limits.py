@@ -103,28 +103,34 @@ class ArmLimits:
 async def take_place_away(
     ports: Ports, clock: Clock, place: tuple[str, str], found: tuple[str, str]
 ) -> RoleChange | None:
-    """Enter and announce that a release answers nobody any more; None when it cannot be.
+    """Enter and announce that a release answers nobody any more; None when it was not entered.
 
     `place` are the schema and the learner's name, `found` what `judge` said. Never raises for a
-    disk or a broker that does not take it: the next minute says the same again.
+    disk that does not take it, the next minute says the same again; nor for a broker that does not:
+    whoever looks at the roles finds what was entered.
     """
     (schema, learner), (release, why) = place, found
     reason = Reason(BY, why, clock.now_ms())
     decide = partial(demoted, schema=schema, release=release, reason=reason)
     try:
         change = await asyncio.to_thread(ports.registry.enter, decide)
-        if change is None:
-            return None
-        _LOG.error("place_taken_away", release=release, action=change.action, why=why)
-        told = await asyncio.to_thread(
-            ports.registry.announcement, change.release, learner, reason.now_ms
-        )
-        await ports.producer.send_many(MODELS, [(learner.encode(), told.encode())], 0)
-        name = "champion_rolled_back" if change.instead_of else "challenger_silenced"
-        now = reason.now_ms
-        alert = Alert(name, change.release, "began", why, now, now)
-        await ports.producer.send_many(ALERTS, [(release.encode(), alert.encode())])
     except (OSError, TidemillError) as error:
         _LOG.error("place_not_taken_away", release=release, why=why, error=str(error))
         return None
+    if change is not None:
+        _LOG.error("place_taken_away", release=release, action=change.action, why=why)
+        try:
+            await _tell(ports, learner, release, change)
+        except (OSError, TidemillError) as error:
+            _LOG.error("place_taken_away_untold", release=release, error=str(error))
     return change
+
+
+async def _tell(ports: Ports, learner: str, release: str, change: RoleChange) -> None:
+    """Announce a change, and alert who watches. Raises BusUnavailable."""
+    now = change.time_ms
+    told = await asyncio.to_thread(ports.registry.announcement, change.release, learner, now)
+    await ports.producer.send_many(MODELS, [(learner.encode(), told.encode())], 0)
+    name = "champion_rolled_back" if change.instead_of else "challenger_silenced"
+    alert = Alert(name, change.release, "began", change.why, now, now)
+    await ports.producer.send_many(ALERTS, [(release.encode(), alert.encode())])

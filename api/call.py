@@ -63,5 +63,5 @@ def _parameters(text: str) -> Mapping[str, str]:
         ) from None
     parameters = dict(pairs)
     if len(parameters) < len(pairs):
-        raise InputError("repeated_parameter", "query", text, "each parameter at most once")
+        raise InputError("repeated_parameter", "query", text[:80], "each parameter at most once")
     return parameters

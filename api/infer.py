@@ -129,10 +129,16 @@ class InferRoutes:
             ) from None
         answer = {
             "model_name": self._service.project().name,
-            "model_version": self._service.release(),
+            "model_version": self._answered(found),
             "outputs": [output(name, OUTPUTS[name], _column(found, name)) for name in wanted],
         }
         return _ENCODE(answer if asked.id is None else answer | {"id": asked.id})
+
+    def _answered(self, answers: list[dict[str, Any]]) -> str:
+        """The champion that answered: another may have taken its place meanwhile."""
+        versions = (answer["model"] for answer in answers)
+        champions = (each["release"] for each in versions if each["arm"] == "champion")
+        return next(champions, self._service.release())
 
     def _wanted(self, asked: InferRequest) -> list[str]:
         there = [n for n in OUTPUTS if n != "label" or self._binary]

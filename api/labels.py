@@ -21,6 +21,7 @@ from tidemill.label import Kind
 from tidemill.wire import LabelEvent
 
 BROKER_DEADLINE_SECONDS = 5.0
+MOST_LABELS = 1_000
 
 
 class LabelsAccepted(msgspec.Struct, frozen=True):
@@ -32,14 +33,16 @@ class LabelsAccepted(msgspec.Struct, frozen=True):
 class LabelInbox:
     """Checks labels and answers once the broker has them; an idempotency key is honoured."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - ports, and the bounds of what is taken
         self,
         producer: Producer,
         keys: KeyStore,
         clock: Clock,
         skew_ms: int,
         kind: Callable[[], Kind],
+        limit: int = MOST_LABELS,
     ) -> None:
+        self._limit = limit
         self._producer, self._clock, self._skew_ms = producer, clock, skew_ms
         self._kind, self._idempotency = kind, Idempotency(keys)
         self._decoder = msgspec.json.Decoder(LabelEvent | list[LabelEvent])
@@ -68,6 +71,9 @@ class LabelInbox:
         if isinstance(decoded, LabelEvent):
             self._check(decoded, "")
             return [decoded]
+        if len(decoded) > self._limit:  # checking and sending them is work that scores wait for
+            found, allowed = f"{len(decoded)} labels", f"at most {self._limit}"
+            raise InputError("too_many_labels", "body", found, allowed)
         for place, label in enumerate(decoded):
             self._check(label, f"[{place}].")
         return decoded

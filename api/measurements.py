@@ -101,7 +101,7 @@ class Measurements:
     arm_answers: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Answers by release and as what it gave them: champion, canary or default."""
     arm_failures: Counter[str] = field(default_factory=Counter)
-    """Vectors that a release beside the champion could not score."""
+    """Vectors that a release could not score, whether it answers or not."""
     arm_seconds: dict[str, LatencyRecorder] = field(default_factory=lambda: defaultdict(_stage))
     """Time of one model call by release, for the champion and those beside it."""
     bad_cases: Counter[str] = field(default_factory=Counter)

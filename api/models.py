@@ -20,7 +20,7 @@ from tidemill.roles import RoleChange
 from tidemill.topics import MODELS
 
 ANNOUNCE_SECONDS = 5.0
-ORDERS = ("promote", "rollback", "challenge")
+ORDERS = ("promote", "rollback", "challenge", "retire")
 _SHOWN_CHANGES = 100
 _PATH = "/v1/models/"
 _ENCODE = msgspec.json.Encoder().encode
@@ -46,6 +46,13 @@ class ChallengeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     why: Why
     share: Annotated[float, msgspec.Meta(ge=0, lt=1)] = 0.0
     force: bool = False
+
+
+class RetireBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Take a release out for good: who wants it and why."""
+
+    by: Who
+    why: Why
 
 
 class ModelsView(msgspec.Struct, frozen=True):
@@ -89,6 +96,7 @@ class ModelRoutes:
         self._producer, self._clock = producer, clock
         self._order_body = msgspec.json.Decoder(OrderBody)
         self._challenge_body = msgspec.json.Decoder(ChallengeBody)
+        self._retire_body = msgspec.json.Decoder(RetireBody)
 
     async def listing(self, _: Call) -> bytes:
         """Every release with its role."""
@@ -134,6 +142,13 @@ class ModelRoutes:
         who, now_ms = _who(body.by, call), self._clock.now_ms()
         order = RoleOrder(who, body.why, now_ms, body.force, body.share)
         return await self._carry_out(call, order, orders.challenge)
+
+    async def retire(self, call: Call) -> bytes:
+        """Take a release out for good."""
+        orders = self._taken()
+        body: RetireBody = _decoded(self._retire_body, call.body)
+        order = RoleOrder(_who(body.by, call), body.why, self._clock.now_ms())
+        return await self._carry_out(call, order, orders.retire)
 
     def _ordered(self, call: Call) -> RoleOrder:
         body: OrderBody = _decoded(self._order_body, call.body)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import msgspec
 
 import tidemill
 from api.answers import Answer, BatchAnswer
-from api.errors import InferenceError, Problem, ProblemDetails, Refused
+from api.errors import InferenceError, Problem, ProblemDetails, Refused, refuse_input
 from api.events import EventsAccepted
 from api.infer import OUTPUTS, InferRequest
 from api.infer_operations import infer_operations
 from api.labels import LabelsAccepted
-from api.models import ChallengeBody, ModelsView, ModelView, OrderBody, OrderDone
+from api.models import ChallengeBody, ModelsView, ModelView, OrderBody, OrderDone, RetireBody
 from api.operations import Json, Operation
 from api.predictions import PredictionView
 from api.problems import TITLES
@@ -22,6 +21,7 @@ from api.report_operations import report_operations
 from api.score_operations import score_operations
 from features.cloud_events import BATCH, STRUCTURED
 from tidemill.declaration import Project
+from tidemill.errors import InputError
 from tidemill.jobs import JobsReport
 from tidemill.json_schemas import event_schema, example_fields, request_schema, time_schema
 from tidemill.quality import Quality
@@ -31,8 +31,8 @@ from tidemill.wire import LabelEvent
 VERSION = "3.1.0"
 _RECORDS = (
     Answer, BatchAnswer, ProblemDetails, LabelsAccepted, LabelEvent, EventsAccepted, Quality,
-    JobsReport, PredictionView, ModelsView, ModelView, OrderBody, ChallengeBody, OrderDone,
-    InferRequest, InferenceError,
+    JobsReport, PredictionView, ModelsView, ModelView, OrderBody, ChallengeBody, RetireBody,
+    OrderDone, InferRequest, InferenceError,
 )  # fmt: skip
 _TAGS = {
     "score": "Requests in, scores out",
@@ -113,7 +113,9 @@ def _event_name(name: str) -> str:
 
 
 def _one_of(references: Iterable[str]) -> Json:
-    return {"oneOf": [{"$ref": each} for each in references]}
+    """One of them; nothing fits where there is none."""
+    found = [{"$ref": each} for each in references]
+    return {"oneOf": found} if found else {"not": {}}
 
 
 def _cloud_event(event: Event) -> Json:
@@ -145,17 +147,17 @@ def _problem_examples() -> Json:
     """An example of every cause, as the api answers it."""
     found: Json = {}
     for cause in TITLES:
-        status, problem = _EXAMPLES.get(cause, (422, Problem(cause, "…", "…", "…")))
-        details = Refused(status, problem).details("/v1/…")
+        refused = _EXAMPLES.get(cause) or refuse_input(InputError(cause, "…", "…", "…"))
+        details = refused.details("/v1/…")
         found[cause] = {"summary": TITLES[cause], "value": msgspec.to_builtins(details)}
     return found
 
 
-def _example(status: int, cause: str, field: str, found: str, allowed: str) -> Any:
-    return cause, (status, Problem(cause, field, found, allowed))
+def _example(status: int, *problem: str) -> tuple[str, Refused]:
+    return problem[0], Refused(status, Problem(*problem))
 
 
-_EXAMPLES: Mapping[str, tuple[int, Problem]] = dict(
+_EXAMPLES: Mapping[str, Refused] = dict(
     [
         _example(400, "malformed", "body", "JSON is malformed: invalid character", "one object"),
         _example(422, "missing_field", "shop", "nothing", "a value"),
@@ -165,6 +167,7 @@ _EXAMPLES: Mapping[str, tuple[int, Problem]] = dict(
         _example(422, "unknown_event", "event", "theft", "one of payment"),
         _example(422, "too_many_requests", "requests", "1201 requests", "at most 1000"),
         _example(422, "too_many_events", "body", "1201 events", "at most 1000"),
+        _example(422, "too_many_labels", "body", "1201 labels", "at most 1000"),
         _example(422, "idempotency_key_reused", "idempotency-key", "the key of another request",
                  "a new key for each request"),
         _example(409, "request_in_progress", "idempotency-key",
@@ -176,17 +179,24 @@ _EXAMPLES: Mapping[str, tuple[int, Problem]] = dict(
         _example(403, "forbidden", "scope", "score", "admin"),
         _example(429, "rate_limited", "requests", "1001 in 1 s", "1000 in 1 s"),
         _example(404, "unknown_prediction", "id", "0" * 32, "an answer that is archived"),
+        _example(404, "unknown_route", "path", "GET /v1/nothing", "the routes in /openapi.json"),
+        _example(405, "method_not_allowed", "method", "GET", "POST"),
         _example(404, "unknown_entity", "entity", "'planet'", "card, shop"),
         _example(404, "unknown_quality", "worker", "nothing yet", "a worker that has begun"),
         _example(404, "no_release", "release", "r0099", "one of GET /v1/models"),
         _example(404, "no_orders", "models", "a process without them", "another api"),
         _example(409, "retired", "r0002", "retired", "another role, or force"),
         _example(409, "role", "r0002", "challenger", "former or rolled_back"),
+        _example(409, "champion", "r0003", "champion", "another role"),
         _example(409, "damaged_release", "release", "sha256 …", "a release that is whole"),
         _example(503, "queue_full", "predictions", "20000 waiting for the broker", "at most 20000"),
         _example(503, "broker_unavailable", "labels", "no answer", "a broker that answers"),
         _example(503, "store_unavailable", "store", "no answer", "a store that answers"),
         _example(503, "archive_unavailable", "archive", "no answer", "one that answers"),
+        _example(404, "no_replay", "replay", "0" * 32, "an api that `tidemill api` has started"),
+        _example(503, "replay_busy", "replay", "another replay", "one at a time"),
+        _example(503, "replay_too_long", "replay", "nothing within 120 s", "a second try"),
+        _example(503, "replay_failed", "replay", "exit code 1", "see the api's log"),
         _example(503, "disk_unavailable", "home", "No space left", "a disk with room"),
         _example(500, "internal_error", "server", "an error while answering", "see the log"),
     ]

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from api.errors import INFERENCE
+
 Json = dict[str, Any]
 JSON, PROBLEM = "application/json", "application/problem+json"
 REFUSALS = {
@@ -48,6 +50,7 @@ class Operation:
 
     `refusals` are the statuses beside the success, each with the causes that are shown as examples.
     `refused_as` is the schema of a refusal, and `refused_example` one, where it is no problem.
+    `links` say by name which operation goes on with what an answer holds.
     """
 
     method: str
@@ -66,6 +69,7 @@ class Operation:
     refused_as: Json | None = None
     refused_example: Any = None
     free: bool = False
+    links: Mapping[str, Json] = field(default_factory=dict)
 
     def document(self, secured: bool) -> Json:
         """As the document says it; `secured` where callers have to say who they are."""
@@ -93,6 +97,8 @@ class Operation:
         success: Json = {"description": "Done", "content": {self.media: self._success()}}
         if headers:
             success["headers"] = headers
+        if self.links:
+            success["links"] = dict(self.links)
         responses: Json = {str(self.status): success}
         always = {401: ["unauthorized"], 403: ["forbidden"], 429: ["rate_limited"]}
         refusals = {**self.refusals, **(always if secured else {}), 500: ["internal_error"]}
@@ -105,7 +111,9 @@ class Operation:
         return content if self.example is None else content | {"example": self.example}
 
     def _refusal(self, status: int, causes: Sequence[str]) -> Json:
-        if self.refused_as is None:
+        # As the api does it: what a route does not refuse itself is a problem, but under /v2.
+        own = status in self.refusals or self.path.startswith(INFERENCE)
+        if self.refused_as is None or not own:
             examples = {c: {"$ref": f"#/components/examples/{c}"} for c in causes}
             content: Json = {PROBLEM: {"schema": _reference("ProblemDetails")}}
             if examples:

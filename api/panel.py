@@ -60,8 +60,7 @@ class Verdicts:
         self.arms[row] = [*self.arms[row], said]
 
 
-@dataclass(frozen=True, slots=True)
-class Group:
+class Group(msgspec.Struct, frozen=True):
     """Requests that are answered together: their ids, vectors and what is missing in all of them.
 
     `stale` are the rows whose features are older than their caller tolerates.
@@ -101,7 +100,7 @@ class Panel:
         champion = Source(_version(model), model.head)
         verdicts = Verdicts(
             said.scores, said.baselines, [champion] * rows, [degraded] * rows,
-            [_NOBODY] * rows, _intervals(model.head, group.matrix),
+            [_NOBODY] * rows, self._intervals(model, group.matrix),
         )  # fmt: skip
         if not said.whole:
             self._stand_in(model, said, group, verdicts)
@@ -170,11 +169,11 @@ class Panel:
     def _let_canaries_answer(self, champion: Source, group: Group, verdicts: Verdicts) -> None:
         """Give every canary its share; the champion's answer stands where one fails."""
         for arm, rows in self._drawn(champion, group, verdicts):
-            model = arm.slot.current
+            model, matrix = arm.slot.current, group.matrix[rows]
             started = perf_counter()
-            said = ask(model.head, group.matrix[rows])
+            said = ask(model.head, matrix)
             self._measurements.arm_seconds[model.release].add(perf_counter() - started)
-            intervals = _intervals(model.head, group.matrix[rows])
+            intervals = self._intervals(model, matrix)
             source, failed = Source(_version(model, "canary"), model.head), list[str]()
             for row, score, interval in zip(rows, said.scores, intervals, strict=True):
                 if math.isfinite(score):
@@ -212,16 +211,39 @@ class Panel:
             for words in verdicts.degraded:
                 m.degraded.update(words)
 
+    def _intervals(self, model: ServedModel, matrix: Vectors) -> list[tuple[float, float] | None]:
+        """Where the outcomes are expected to lie, for a head that knows (see `Bounded`)."""
+        rows = len(matrix)
+        # An isinstance of a protocol would cost each group.
+        known = getattr(model.head, "intervals", None)
+        if known is None:
+            return [None] * rows
+        try:
+            found = [_interval(low, high) for low, high in known(matrix).tolist()]
+            if len(found) != rows:
+                raise ValueError(f"intervals: found {len(found)}; allowed: {rows}")
+            return found
+        except Exception as error:  # a score without an interval is still one
+            if self._may_say():
+                _LOG.warning("intervals_failed", release=model.release, error=repr(error))
+            return [None] * rows
+
     def _warn(self, model: ServedModel, ids: Sequence[str], error: Exception | None) -> None:
-        """Say that a model failed, and on which prediction first; at most once a second."""
-        now = perf_counter()
-        if now >= self._silent_until:
-            self._silent_until = now + _SAY_AGAIN_SECONDS
+        """Say that a model failed, and on which prediction first."""
+        if self._may_say():
             _LOG.error(
                 "model_failed", release=model.release, snapshot=model.snapshot,
                 prediction_id=ids[0], requests=len(ids),
                 error=repr(error) if error else "not finite",
             )  # fmt: skip
+
+    def _may_say(self) -> bool:
+        """True at most once a second."""
+        now = perf_counter()
+        if now < self._silent_until:
+            return False
+        self._silent_until = now + _SAY_AGAIN_SECONDS
+        return True
 
 
 def _arm_score(version: ModelVersion, score: float) -> ArmScore:
@@ -251,13 +273,6 @@ class _Alone:
         return scores, scores
 
 
-def _intervals(head: Head, matrix: Vectors) -> list[tuple[float, float] | None]:
-    """Where the outcomes are expected to lie, for a head that knows (see `Bounded`)."""
-    known = getattr(head, "intervals", None)  # an isinstance of a protocol would cost each group
-    if known is None:
-        return [None] * len(matrix)
-    try:
-        return [(low, high) for low, high in known(matrix).tolist()]
-    except Exception as error:  # a score without an interval is still one
-        _LOG.warning("intervals_failed", error=repr(error))
-        return [None] * len(matrix)
+def _interval(low: float, high: float) -> tuple[float, float] | None:
+    """None for one that has no ends, which JSON could not say."""
+    return (low, high) if math.isfinite(low) and math.isfinite(high) else None

@@ -33,7 +33,8 @@ class Bounds:
 class BoundedProtocol(HttpToolsProtocol):
     """Uvicorn's protocol, which closes a connection whose head comes in pieces and grows too large.
 
-    A head that comes in one piece is at most what the socket gives at once, 256 KiB.
+    The piece in which a head begins may hold the end of another request, and is not counted: it is
+    at most what the socket gives at once, 256 KiB.
     """
 
     head_limit_bytes = HEAD_LIMIT_BYTES
@@ -41,14 +42,18 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """What the socket gave."""
+        before = self.scope
         super().data_received(data)
-        if self.scope is not None and (self.cycle is None or self.cycle.scope is not self.scope):
+        if self.scope is before and self.scope is not None and self._head_is_coming():
             self._head_bytes += len(data)
             if self._head_bytes > self.head_limit_bytes and not self.transport.is_closing():
                 self.transport.write(_TOO_LARGE)
                 self.transport.close()
         elif self._head_bytes:
             self._head_bytes = 0
+
+    def _head_is_coming(self) -> bool:
+        return self.cycle is None or self.cycle.scope is not self.scope
 
 
 def bounded_protocol(bounds: Bounds) -> type[asyncio.Protocol]:

@@ -136,6 +136,10 @@ class RoleOrders(Protocol):
         """Set it beside the champion, answering `order.share` of the requests."""
         ...
 
+    def retire(self, release: str, order: RoleOrder) -> RoleChange | None:
+        """Take it out for good."""
+        ...
+
     def announcement(self, change: RoleChange) -> Announcement:
         """What tells every process to look at the roles."""
         ...

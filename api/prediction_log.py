@@ -53,17 +53,20 @@ class PredictionLog:
         self._plenty = min(_SEND_AT_ONCE, max(1, capacity // 4))
         self._gathered = asyncio.Event()
         self._closing = False
-        self.recent = RecentPredictions()
 
     @property
     def depth(self) -> int:
         """Predictions that the broker has not acknowledged, and places reserved for more."""
         return self._taken
 
-    def reserve(self, count: int) -> None:
-        """Take `count` places. Raises Refused (503) when there are not so many left."""
-        if self._taken + count > self._capacity:
-            raise refuse_full_queue(self._taken, self._capacity)
+    def reserve(self, count: int, slow: bool = False) -> None:
+        """Take `count` places. Raises Refused (503) when there are not so many left.
+
+        What is `slow` to fill them may only have half of all: it must not crowd out the others.
+        """
+        capacity = max(1, self._capacity // 2) if slow else self._capacity
+        if self._taken + count > capacity:
+            raise refuse_full_queue(self._taken, capacity)
         self._taken += count
 
     def release(self, count: int) -> None:
@@ -81,7 +84,6 @@ class PredictionLog:
 
     def put(self, predictions: Sequence[Prediction]) -> None:
         """Hand over predictions whose places were reserved. Never blocks."""
-        self.recent.put(predictions)
         self._queue.extend(predictions)
         self.recent.put(predictions)
         self._wake.set()
@@ -146,8 +148,9 @@ class PredictionLog:
             try:
                 await self._producer.send_many(kind, records)
                 return
-            except BusUnavailable as error:
+            except Exception as error:  # whatever it is, what was answered must not be lost
+                text = str(error) if isinstance(error, BusUnavailable) else repr(error)
                 _LOG.warning("broker_unavailable", topic=kind, waiting=self._taken,
-                             retry_seconds=wait, error=str(error))  # fmt: skip
+                             retry_seconds=wait, error=text)  # fmt: skip
             await asyncio.sleep(wait)
             wait = min(wait * 2, _LAST_RETRY_SECONDS)

@@ -17,6 +17,7 @@ TITLES = {
     "invalid_cloudevent": "A CloudEvent lacks what one must have",
     "too_many_requests": "A batch is too large",
     "too_many_events": "A batch is too large",
+    "too_many_labels": "A batch is too large",
     "too_many_parameters": "The query has too many parameters",
     "repeated_parameter": "A parameter of the query is given twice",
     "unknown_parameter": "A parameter of the query is not known",

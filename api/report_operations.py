@@ -34,11 +34,13 @@ def _models() -> list[Operation]:
     )  # fmt: skip
     order = Body(reference("OrderBody"), {"order": _ORDER})
     challenge = Body(reference("ChallengeBody"), {"canary": _ORDER | {"share": 0.1}})
+    retire = Body(reference("RetireBody"), {"order": _ORDER})
     done = {"change": _CHANGE, "announced": True}
     orders = (
         ("promote", "Make a release the champion: it catches up, then it answers", order),
         ("rollback", "Let an older release take the champion's place", order),
         ("challenge", "Set a release beside the champion, as a shadow or with a share", challenge),
+        ("retire", "Take a release out for good", retire),
     )
     return [
         Operation(
@@ -59,7 +61,7 @@ def _models() -> list[Operation]:
                 reference("OrderDone"), done, parameters=(named,), body=body,
                 refusals=_BODY | {
                     403: ["forbidden"], 404: ["no_release", "no_orders"],
-                    409: ["retired", "role", "damaged_release"],
+                    409: ["retired", "role", "champion", "damaged_release"],
                     422: ["missing_field", "wrong_type"], 503: ["disk_unavailable"],
                 },
             )

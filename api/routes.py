@@ -59,6 +59,7 @@ def rare_routes(service: ScoringService) -> dict[str, HotRoute]:
         f"{order}:promote": HotRoute("promote", 200, models.promote),
         f"{order}:rollback": HotRoute("rollback", 200, models.roll_back),
         f"{order}:challenge": HotRoute("challenge", 200, models.challenge),
+        f"{order}:retire": HotRoute("retire", 200, models.retire),
         order: HotRoute("model", 200, models.show, "GET"),
         **_inference(service),
     }

@@ -8,6 +8,7 @@ from api.operations import Body, Json, Operation, parameter, reference
 from features.cloud_events import BATCH, STRUCTURED
 from tidemill.declaration import Project
 from tidemill.json_schemas import EXAMPLE_TIME_MS, event_example, example_fields, request_example
+from tidemill.sources import Event
 
 EXAMPLE_ID = "0f3c2d1e4b5a49788796a5b4c3d2e1f0"
 _BODY = {400: ["malformed"], 413: ["body_too_large"]}
@@ -18,7 +19,7 @@ _WISHES = (
     parameter("query", "max_staleness",
               "How old an entity's features may be, in milliseconds or as a duration; beyond it "
               "the declared default head answers",
-              {"type": "string", "pattern": "^([0-9]{1,15}|0{0,3}[1-9][0-9]{0,13}(ms|s|min|h|d))$"},
+              {"type": "string", "pattern": "^([1-9][0-9]{0,8}|[1-9][0-9]{0,4}(ms|s|min|h|d))$"},
               "5min"),
 )  # fmt: skip
 _TRACE = parameter(
@@ -67,16 +68,23 @@ def _scoring(project: Project) -> list[Operation]:
             "post", "/v1/score", "Score one request",
             answer=reference("Answer"), example=example,
             body=Body(reference("Request"), {"one": request}),
-            refusals=_BODY | {422: _FIELDS, 503: ["queue_full"]}, **shared,
+            refusals=_BODY | {422: _FIELDS, 503: ["queue_full"]},
+            links=_found_by("$response.body#/prediction_id"), **shared,
         ),
         Operation(
             "post", "/v1/score:batch", "Score several requests, all or none",
             answer=reference("BatchAnswer"), example={"predictions": [example]},
             body=Body(many, {"two": {"requests": [request, request]}}),
             refusals=_BODY | {422: [*_FIELDS, "too_many_requests"], 503: ["queue_full"]},
-            **shared,
+            links=_found_by("$response.body#/predictions/0/prediction_id"), **shared,
         ),
     ]  # fmt: skip
+
+
+def _found_by(place: str) -> dict[str, Json]:
+    """A link to the prediction whose id stands at this place of the answer."""
+    found = {"operationId": "get_v1_predictions_id", "parameters": {"id": place}}
+    return {"prediction": found | {"description": "What was asked, seen and answered"}}
 
 
 def _feedback(project: Project) -> list[Operation]:
@@ -86,14 +94,9 @@ def _feedback(project: Project) -> list[Operation]:
     key = parameter(
         "header", "Idempotency-Key",
         "The same request with the same key, such as a UUID, is carried out once for a day",
-        {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[A-Za-z0-9_.:-]+$"},
+        {"type": "string", "minLength": 1, "maxLength": 257,
+         "pattern": '^([A-Za-z0-9_.:-]{1,255}|"[A-Za-z0-9_.:-]{1,255}")$'},
     )  # fmt: skip
-    events = {"anyOf": [reference("Event"), {"type": "array", "items": reference("Event")}]}
-    event, cloud = event_example(project.events[0]), _cloud_example(project)
-    others: dict[str, tuple[Json, dict[str, Any]]] = {
-        STRUCTURED: (reference("CloudEvent"), {"one": cloud}),
-        BATCH: ({"type": "array", "items": reference("CloudEvent")}, {"list": [cloud]}),
-    }
     return [
         Operation(
             "post", "/v1/labels", "Send the outcome of a prediction, or a list of them",
@@ -101,7 +104,8 @@ def _feedback(project: Project) -> list[Operation]:
             parameters=(key, _TRACE),
             body=Body(labels, {"one": label, "list": [label]}),
             refusals=_BODY | {
-                409: ["request_in_progress"], 422: [*_FIELDS, "idempotency_key_reused"],
+                409: ["request_in_progress"],
+                422: [*_FIELDS, "too_many_labels", "idempotency_key_reused"],
                 503: ["broker_unavailable", "store_unavailable"],
             },
             headers={"Idempotent-Replayed": "true where the answer is that of an earlier request"},
@@ -113,7 +117,7 @@ def _feedback(project: Project) -> list[Operation]:
             "its attributes in headers `ce-…`, its data as the body. The answer comes once the "
             "broker has them; duplicates and what is too late are judged by the worker.",
             parameters=(_TRACE,),
-            body=Body(events, {"one": event, "list": [event]}, others=others),
+            body=_events(project),
             refusals=_BODY | {
                 415: ["unsupported_media_type"],
                 422: ["unknown_event", *_FIELDS, "too_many_events"], 503: ["broker_unavailable"],
@@ -122,8 +126,23 @@ def _feedback(project: Project) -> list[Operation]:
     ]  # fmt: skip
 
 
-def _cloud_example(project: Project) -> Json:
-    event = project.events[0]
+def _events(project: Project) -> Body:
+    """Events as declared, or as CloudEvents."""
+    own, cloud = reference("Event"), reference("CloudEvent")
+    if not project.events:
+        return Body(own, {})
+    event, structured = event_example(project.events[0]), _cloud_example(project.events[0])
+    return Body(
+        {"anyOf": [own, {"type": "array", "items": own}]},
+        {"one": event, "list": [event]},
+        others={
+            STRUCTURED: (cloud, {"one": structured}),
+            BATCH: ({"type": "array", "items": cloud}, {"list": [structured]}),
+        },
+    )
+
+
+def _cloud_example(event: Event) -> Json:
     return {
         "specversion": "1.0", "id": "e1", "source": "/tills/7", "type": event.name,
         "time": "2013-05-01T00:00:00Z", "datacontenttype": "application/json",

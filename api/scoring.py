@@ -46,8 +46,7 @@ class _Waiting(msgspec.Struct):
     wishes: Wishes | None
 
 
-@dataclass(frozen=True, slots=True)
-class _Scored:
+class _Scored(msgspec.Struct, frozen=True):
     """A group's answers and records, and what they come from."""
 
     answers: list[Answer]
@@ -98,12 +97,13 @@ class Scorer:
     async def score(self, requests: Sequence[Any], wishes: Wishes | None = None) -> list[Answer]:
         """The answers in the order of the requests.
 
-        Raises Refused (503) with a full prediction queue, and InputError for an explanation that
-        the model cannot give; then none is scored.
+        Raises Refused (503) with a prediction queue that is full, for explanations half full, and
+        InputError for one that the model cannot give; then none is scored.
         """
-        if wishes is not None and wishes.explain:
+        explained = wishes is not None and wishes.explain
+        if explained:
             self._panel.check_explained()
-        self._log.reserve(len(requests))
+        self._log.reserve(len(requests), explained)
         if len(requests) <= ROWS_AT_ONCE:
             return await self._enter(requests, wishes)
         starts = range(0, len(requests), ROWS_AT_ONCE)
@@ -195,22 +195,21 @@ class Scorer:
 
     def _without_old(
         self, group: Sequence[_Waiting], requests: Sequence[Any], vectors: Vectors, unknown: bool
-    ) -> tuple[Vectors, list[int]]:
+    ) -> tuple[Vectors, Sequence[int]]:
         """Vectors without features older than their callers tolerate, and whose those are.
 
         With `unknown` nobody knows how old any are, and none that counts is there.
         """
-        limits = np.array([
-            math.inf if limit is None else limit
-            for waiting in group
-            for limit in [waiting.wishes.max_staleness_ms if waiting.wishes else None]
-            for _ in waiting.requests
-        ])  # fmt: skip
+        asked = [waiting.wishes.max_staleness_ms if waiting.wishes else None for waiting in group]
+        if not any(asked):  # as where callers have sent no more than a trace
+            return vectors, ()
+        most = np.array([math.inf if each is None else each for each in asked])
+        limits = np.repeat(most, [len(waiting.requests) for waiting in group])
         if unknown:
             return vectors, np.flatnonzero(np.isfinite(limits)).tolist()
         old = vectors.ages_ms > limits[:, np.newaxis]  # an age that is not known is not old
         if not old.any():
-            return vectors, []
+            return vectors, ()
         return self._reader.forget(requests, vectors, old), np.flatnonzero(old.any(1)).tolist()
 
     def _scored(
@@ -254,7 +253,7 @@ class Scorer:
 
     def _deliver_each(self, group: Sequence[_Waiting], scored: _Scored) -> None:
         """Answer call by call what not all have asked for alike."""
-        start = 0
+        start, kept = 0, list[Prediction]()
         for waiting in group:
             part = slice(start, start + len(waiting.requests))
             start = part.stop
@@ -266,7 +265,8 @@ class Scorer:
                 continue
             if not waiting.future.done():
                 waiting.future.set_result(scored.answers[part])
-            self._keep(scored.predictions[part])
+            kept += scored.predictions[part]
+        self._keep(kept)
 
     def _explain(self, waiting: _Waiting, scored: _Scored, part: slice) -> None:
         """Answer a call once a thread has explained its scores; the next group does not wait."""

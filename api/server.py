@@ -7,7 +7,7 @@ import errno
 import signal
 import socket
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import uvicorn
@@ -94,7 +94,8 @@ async def serve_on(
     patience = Patience(server.server_state.connections, bounds.request_seconds)
     sweeping = loop.create_task(patience.run(), name="slow callers")
     try:
-        await server.serve(sockets=sockets)
+        with suppress(SystemExit):  # of an app that did not start: said below, as all else is
+            await server.serve(sockets=sockets)
     finally:
         sweeping.cancel()
         for number in (signal.SIGTERM, signal.SIGINT):

@@ -79,6 +79,7 @@ class ScoringService:
             clock,
             settings.clock_skew_ms,
             lambda: self.project.label.kind,
+            settings.batch_limit,
         )
         self.cut_over = CutOver(
             ports, Exchange(lambda: self.serving, self._build, self._adopt), clock
@@ -98,7 +99,6 @@ class ScoringService:
         self.secured: Callable[[], bool] = lambda: False
         stages = self.measurements.stage_seconds
         self._decoded, self._encoded = stages["decode"].add, stages["encode"].add
-        self._limits = ArmLimits(plan.project.trial, self.measurements, clock)
 
     @property
     def project(self) -> Project:
@@ -129,6 +129,7 @@ class ScoringService:
             asyncio.create_task(watch.run(), name="adoption"),
             asyncio.create_task(self._follow_challengers(), name="challengers"),
             asyncio.create_task(self._tick(), name="ticks"),
+            asyncio.create_task(self._keep_limits(), name="limits"),
         ]
         for task in (sending, *others):
             task.add_done_callback(_report_end)
@@ -180,6 +181,7 @@ class ScoringService:
     def _adopt(self, serving: Serving) -> None:
         """Serve this from the next request on; those under way end with the one they began with."""
         self._rules.add(serving.schema, serving.rules)
+        self._limits = ArmLimits(serving.project.trial, self.measurements, self.clock)
         self.serving = serving
         self._news.set()  # its challengers are looked for
 
@@ -269,6 +271,11 @@ class ScoringService:
     async def _tick(self) -> None:
         while True:
             self.measurements.tick(self.clock.now_ms(), SCORING_ROUTES[0])
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _keep_limits(self) -> None:
+        """Beside the ticks, which must not wait for a broker: until one comes, memory grows."""
+        while True:
             await self._limit()
             await asyncio.sleep(TICK_SECONDS)
 

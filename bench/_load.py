@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import gc
+import math
 import os
 import struct
 from collections import deque
@@ -35,8 +36,8 @@ class Load:
     """What a loop found.
 
     `latencies_ms` of what was answered with 200, closed loops from the sending, open ones from the
-    intended moment; `late_ms` how long after its intended moment each request was sent (open
-    loops); `failed` other answers, lost connections and what was never answered.
+    intended moment; `late_ms` how far the generator itself was behind its plan with each request
+    (open loops); `failed` other answers, lost connections and what was never answered.
     """
 
     seconds: float
@@ -170,8 +171,7 @@ class _Open:
 
     def start(self, lines: Sequence[_Line], timer: Timer) -> float:
         """Begin a little later than now; the moment when."""
-        # The longest unused first: a server closes connections that say nothing for seconds.
-        self._free, self._timer = deque(lines), timer
+        self._free, self._timer = deque(lines), timer  # the longest unused first
         self._start = perf_counter() + 0.01
         timer.at(self._start)
         return self._start
@@ -184,13 +184,13 @@ class _Open:
             if due > now:
                 return self._timer.at(due)
             self._sent += 1
+            self.late.append(now - due)
             if self._free:
-                self._send(self._free.popleft(), due, now)
+                self._send(self._free.popleft(), due)
             else:
                 self._waiting.append(due)
 
-    def _send(self, line: _Line, due: float, now: float) -> None:
-        self.late.append(now - due)
+    def _send(self, line: _Line, due: float) -> None:
         line.send(self._requests[self._sent % len(self._requests)], due)
 
     def answered(self, line: _Line, status: int, now: float) -> None:
@@ -203,7 +203,7 @@ class _Open:
         line.started = 0.0
         self._ended += 1
         if status and self._waiting:
-            self._send(line, self._waiting.popleft(), now)
+            self._send(line, self._waiting.popleft())
         elif status:
             self._free.append(line)
         if self._ended == self._count and not self.done.done():
@@ -255,9 +255,12 @@ async def closed_loop(port: int, requests: Sequence[bytes], lines: int, seconds:
 async def open_loop(  # noqa: PLR0913 - a load is told by these
     port: int, requests: Sequence[bytes], lines: int, rate: float, seconds: float
 ) -> Load:
-    """Ask so many times a second, over at most so many lines at once."""
+    """Ask so many times a second, over at most so many lines at once.
+
+    Each is used every second: a server closes those that say nothing for longer.
+    """
     owner = _Open(requests, rate, seconds)
-    connected = await _connect(owner, port, lines)
+    connected = await _connect(owner, port, min(lines, math.ceil(rate)))
     timer = Timer(owner.fire)
     try:
         with _without_collections():

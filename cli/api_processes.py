@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,9 @@ def run_processes(file: Path, settings: Settings, place: Place, count: int) -> i
         )
     ports = [(place.host, place.port)]
     ports += [(settings.admin_host, first + number) for number in range(count)]
-    for host, port in ports:  # in use: said once, and not by each of them
-        bind(host, port).close()
+    with ExitStack() as held:  # in use, or by two of them: said once, and not again and again
+        for host, number in ports:
+            held.enter_context(bind(host, number))
     group = Group(_command(file, place), count, os.environ)
     return asyncio.run(_supervise(group))
 

@@ -14,9 +14,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 MASK = "***"
 _NAMES = re.compile(r"(?i)(password|passwd|secret|token|authorization|api_?key|signing_key)$")
 _PATTERNS = (
-    # What stands before the @ of an address, a key but for its id, what follows Bearer or Basic, a
-    # JSON Web Token.
-    (re.compile(r"(://)[^@\s'\"]+@"), rf"\1{MASK}@"),
+    # What stands before the last @ of an address, a key but for its id, what follows Bearer or
+    # Basic, a JSON Web Token.
+    (re.compile(r"(://)[^\s'\"]+@"), rf"\1{MASK}@"),
     (re.compile(r"\b(tm_[0-9A-Za-z]+_)[\w-]+"), rf"\1{MASK}"),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]+"), rf"\1 {MASK}"),
     (re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*"), MASK),

@@ -50,9 +50,8 @@ def replay(
             signal.alarm(seconds)  # ends the process, whatever it is doing
         found = _replay(project, settings, ids, fresh)
         typer.echo(msgspec.json.encode(found).decode() if as_json else "\n".join(in_words(found)))
-        for each in found.unknown:
-            _say_unknown(project, settings, each)
         if found.unknown:
+            _say_unknown(project, settings, found.unknown)
             raise typer.Exit(USER_ERROR)
         raise typer.Exit(0 if found.exact else DIFFERS)
 
@@ -107,16 +106,17 @@ async def _from_store(
     return tuple(last.skipped), Newest(last.release, last.number, last.offset, learner)
 
 
-def _say_unknown(project: Project, settings: Settings, name: str) -> None:
+def _say_unknown(project: Project, settings: Settings, names: list[str]) -> None:
     from features.archive.files import archived_rows
     from tidemill.topics import PREDICTIONS
 
     rows = archived_rows(settings.home, project.name, PREDICTIONS)
-    typer.echo(
-        f"tidemill: id: found {name!r}; allowed: one of {rows} archived predictions of "
-        f"{project.name} (what was scored a moment ago is archived a few seconds later)",
-        err=True,
-    )
+    for name in names:
+        typer.echo(
+            f"tidemill: id: found {name!r}; allowed: one of {rows} archived predictions of "
+            f"{project.name} (what was scored a moment ago is archived a few seconds later)",
+            err=True,
+        )
 
 
 def in_words(found: Report) -> Iterator[str]:

@@ -43,6 +43,10 @@ class RegistryOrders:
         """Set it beside the champion."""
         return orders.challenge(self._registry, release, order.share, _order(order))
 
+    def retire(self, release: str, order: RoleOrder) -> RoleChange | None:
+        """Take it out for good."""
+        return orders.retire(self._registry, self._schema, release, _order(order))
+
     def announcement(self, change: RoleChange) -> Announcement:
         """What tells every process to look at the roles."""
         now_ms = self._clock.now_ms()

@@ -24,7 +24,6 @@ from tidemill.settings import Settings
 from tidemill.signature import Keys
 from tidemill.topics import Names
 
-STORE_TIMEOUT_SECONDS = 5.0
 STOP_SECONDS = 5.0
 
 
@@ -66,7 +65,7 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
     broker = broker_of(settings)
     plan = compile_plan(project)
     names = names_of(plan, settings)
-    client = store_client(settings, STORE_TIMEOUT_SECONDS)
+    client = store_client(settings)
     await _until_broker_answers(broker, names)
     try:
         async with connect_producer(broker, names) as producer:
@@ -88,7 +87,7 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
 @asynccontextmanager
 async def connect_store(settings: Settings) -> AsyncIterator[tuple[Any, RedisStore]]:
     """The store's client and port, without a broker; closed at the end. Raises SettingsError."""
-    client = store_client(settings, STORE_TIMEOUT_SECONDS)
+    client = store_client(settings)
     try:
         yield client, RedisStore(client)
     finally:

@@ -7,7 +7,7 @@ and the decision under way lie behind one fence, so that a crash repeats or lose
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import structlog
@@ -70,7 +70,8 @@ class Challengers:
         self._names, self._store, self._producer = context.names, context.store, context.producer
         self._clock, self._alerts, self._registry = context.clock, alerts, registry
         releases = Releases(registry, project, self._schema.hash, context.clock)
-        self._origins = Origins(context, releases)
+        # What examples say of their producers and labels stops the champion's learner, for all.
+        self._origins = Origins(context, releases, project.breaker.of_learner())
         self._roles = TrialRoles(registry, self._schema.hash)
         self._interval_ms = interval_ms
         self._owned: Ownership | None = None
@@ -107,9 +108,9 @@ class Challengers:
         if found is not None:  # else nothing is dropped: who stands where is not known now
             self._standing = found
             self._comparison.follow(found.roster, self._decided())
+        await self._host(self._to_host())
         if not self._comparison.is_begun:
             self._comparison.offset = max(self._comparison.offset, await self._learned_to())
-        await self._host(self._to_host())
         self._unsaved = self._unsaved or self._comparison.is_stale
         self._is_open, self._news = True, False
         places = [each.learning.offset for each in self._hosted.values()]
@@ -202,8 +203,7 @@ class Challengers:
         if self._unsaved:
             await self._publish()
         if found is not None:
-            staying = {arm.release for arm in found.roster.arms}
-            await self._let_go(self._hosted.keys() - staying)
+            await self._let_go(found.roster)
         raise Reopen(self.name, 0)
 
     def _to_host(self) -> list[Arm]:
@@ -217,8 +217,9 @@ class Challengers:
 
     async def _host(self, arms: list[Arm]) -> None:
         self._refused &= {arm.release for arm in arms}
-        skipped = await self._skipped() if arms else []
-        self._comparison.skipped = skipped
+        skipped = await self._skipped() if self._standing.roster.arms else []
+        if self._standing.roster.arms:
+            self._comparison.leave_out(skipped)
         for arm in arms:
             if arm.release in self._refused:
                 continue
@@ -282,6 +283,8 @@ class Challengers:
         verdict = await asyncio.to_thread(self._comparison.take, placed)
         if verdict is None:
             return
+        if await self._look() != self._standing:  # it was decided on what stood seconds ago
+            raise Reopen(self.name, 0)
         if verdict.action == "promoted":
             self._comparison.promoted(verdict.release)
         await self._resolve(verdict.action, verdict.release, verdict.why)
@@ -296,15 +299,14 @@ class Challengers:
         )  # fmt: skip
         pending = Pending(change, champion)
         await self._publish(pending)
-        if await self._carry_out(pending) and action != "challenger":
-            await self._let_go(self._hosted.keys() & {release})
+        await self._carry_out(pending)
+        found = await self._look()
+        if found is not None:
+            await self._let_go(found.roster)
         raise Reopen(self.name, 0)
 
-    async def _carry_out(self, pending: Pending) -> bool:
-        """Enter it, say so, and note that it was; what cannot be entered now is tried again.
-
-        True when it stands.
-        """
+    async def _carry_out(self, pending: Pending) -> None:
+        """Enter it, say so, and note that it was; what cannot be entered now is tried again."""
         assert self._owned is not None
         change = pending.change
         try:
@@ -312,7 +314,7 @@ class Challengers:
         except (OSError, TidemillError) as error:
             self._pending = pending
             _log.error("role change not entered", release=change.release, error=str(error))
-            return False
+            return
         _log.warning("trial", release=change.release, action=change.action, why=change.why,
                      entered=stands)  # fmt: skip
         if stands and change.action in ALERTS_OF:
@@ -324,7 +326,6 @@ class Challengers:
             )  # fmt: skip
         await self._owned.commit({}, side_delete=[PENDING])
         self._pending = None
-        return stands
 
     # ---- What is kept
 
@@ -340,7 +341,9 @@ class Challengers:
                 data, own = await asyncio.to_thread(each.snapshots.encode, each.learning, now)
                 blobs += own
                 written[release] = self._announcement(each.learning, data)
-        told = report(self._comparison, self._standing.roster, self._project.trial, self.hosted)
+        told = await asyncio.to_thread(
+            report, self._comparison, self._standing.roster, self._project.trial, self.hosted
+        )
         side_set, side_delete = self._comparison.changes()
         if pending is not None:
             side_set[PENDING] = pending.encode()
@@ -357,10 +360,10 @@ class Challengers:
         if pending is None:  # else the loop opens again whatever comes
             await self._announce()
 
-    async def _let_go(self, releases: Set[str]) -> None:
-        """The snapshots of an arm that goes are forgotten, once it may have taken over."""
+    async def _let_go(self, roster: Roster) -> None:
+        """The snapshots of those that are no arms any more are forgotten, in time to take over."""
         assert self._owned is not None
-        for release in sorted(releases):
+        for release in sorted(self._hosted.keys() - {arm.release for arm in roster.arms}):
             each = self._hosted[release]
             each.learning.number += 1
             last = await asyncio.to_thread(each.snapshots.last, each.learning, self._clock.now_ms())

@@ -65,7 +65,7 @@ class Learn:
         self._settings, self._watch = settings, watch
         self._project, self._schema = project, context.plan.schema
         self._releases = Releases(registry, project, self._schema.hash, context.clock)
-        self._origins = Origins(context, self._releases)
+        self._origins = Origins(context, self._releases, project.breaker)
         self.progress = Progress(
             project.task, ProgressSettings(project.label.wait_ms, project.slices)
         )
@@ -265,7 +265,9 @@ class Learn:
     async def _take_over(self, candidate: CatchUp, champion: Learning) -> None:
         learning = candidate.learning
         learning.place.unguarded = champion.place.unguarded
-        self._champion = learning.guarded(champion.guard or self._origins.new_guard())
+        # A copy: what the one before goes on with beside has its own window.
+        guard = champion.guard.clone() if champion.guard else self._origins.new_guard()
+        self._champion = learning.guarded(guard)
         self._candidate = None
         self.progress.drop_candidate()
         self._snapshots.begin()

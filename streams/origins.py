@@ -14,6 +14,7 @@ from streams.context import Context
 from streams.learning import Learning
 from streams.releases import Releases
 from streams.snapshots import Snapshots, restored
+from tidemill.breaker import Breaker
 from tidemill.errors import ArtifactError, DeclarationError
 
 APART = 1_000  # snapshots that a challenger's own step may still write under the release's name
@@ -23,14 +24,15 @@ _log = structlog.get_logger()
 class Origins:
     """Makes the learners of one declaration; what is not awaited may block on the disk."""
 
-    def __init__(self, context: Context, releases: Releases) -> None:
+    def __init__(self, context: Context, releases: Releases, limits: Breaker) -> None:
+        """`limits` are those of the learners' guards."""
         self._names, self._store = context.names, context.store
         self._project, self._schema = context.plan.project, context.plan.schema
-        self._releases = releases
+        self._releases, self._limits = releases, limits
 
     def new_guard(self) -> Guard:
-        """A guard with the declared limits."""
-        return Guard(self._project.breaker, self._project.task)
+        """A guard that has seen nothing."""
+        return Guard(self._limits, self._project.task)
 
     def at_snapshot(self, chain: list[Snapshot]) -> Learning:
         """Where a whole snapshot and its changes left off. Raises ArtifactError."""

@@ -65,6 +65,7 @@ class _Place(msgspec.Struct, array_like=True):
     clock_ms: int
     block: int
     sequences: dict[int, int]
+    skipped: list[tuple[int, int]] = []
 
 
 class Comparison:
@@ -75,8 +76,7 @@ class Comparison:
         self._limits, self._task, self._corrected = limits, task, corrected
         self.offset = 0
         """The next offset it has not seen."""
-        self.skipped: list[tuple[int, int]] = []
-        """Ranges of offsets that say nothing: what the champion's learner left out for good."""
+        self._skipped: list[tuple[int, int]] = []
         self.clock_ms = self._block = 0
         self._sequences: dict[int, int] = {}
         self._roster = Roster("")
@@ -105,6 +105,16 @@ class Comparison:
         for champion, release in sorted(wanted - self._pairs.keys()):
             self._pairs[champion, release] = self.empty(release)
             self._gone.discard(_name((champion, release)))
+
+    def leave_out(self, ranges: Sequence[tuple[int, int]]) -> None:
+        """Offsets that say nothing: what the champion's learner left out for good.
+
+        Where some of it was counted before that was known, the comparison begins anew.
+        """
+        new = [each for each in ranges if each not in self._skipped]
+        self._skipped = list(ranges)
+        if any(start < self.offset for start, _ in new):
+            self._pairs = {key: self._begun_anew(pair) for key, pair in self._pairs.items()}
 
     def take(self, placed: Sequence[Placed]) -> Verdict | None:
         """Take in what it has not had; stops, with `offset` there, at the first verdict."""
@@ -149,7 +159,8 @@ class Comparison:
 
     def changes(self) -> tuple[dict[str, bytes], list[str]]:
         """What to set and what to delete where its state is kept."""
-        place = _Place(self.clock_ms, self._block, dict(sorted(self._sequences.items())))
+        sequences = dict(sorted(self._sequences.items()))
+        place = _Place(self.clock_ms, self._block, sequences, self._skipped)
         fields = {_name(key): pair.encode() for key, pair in self._pairs.items()}
         gone = sorted(self._gone - fields.keys())
         return {_PLACE: msgspec.msgpack.encode(place), **fields}, gone
@@ -165,7 +176,7 @@ class Comparison:
             if _PLACE in side:
                 place = msgspec.msgpack.decode(side[_PLACE], type=_Place)
                 self.clock_ms, self._block = place.clock_ms, place.block
-                self._sequences = place.sequences
+                self._sequences, self._skipped = place.sequences, place.skipped
         except msgspec.DecodeError as error:
             raise ArtifactError(f"state of the trial: {error}") from error
         for name, data in side.items():
@@ -221,7 +232,12 @@ class Comparison:
         return self._corrected or example.kind != CORRECTION
 
     def _is_skipped(self, offset: int) -> bool:
-        return any(start <= offset < end for start, end in self.skipped)
+        return any(start <= offset < end for start, end in self._skipped)
+
+    def _begun_anew(self, before: Pair) -> Pair:
+        pair = Pair(before.champion, before.release, self._task, self.window)
+        pair.until_ms = before.until_ms
+        return pair
 
     def _flush(self, examples: list[Example]) -> None:
         if examples:

@@ -54,7 +54,7 @@ class TrialRoles:
     def enter(self, pending: Pending) -> bool:
         """Enter a change unless it was entered already; False when it is out of date.
 
-        It is when somebody has given a role to one of the two meanwhile. Raises OSError, and
+        It is when somebody has given a role to those it is about meanwhile. Raises OSError, and
         ArtifactError when the journal is damaged.
         """
         entered = self._registry.enter(partial(self._decided, pending))
@@ -64,10 +64,14 @@ class TrialRoles:
         change, champion = pending.change, standings.champion(self._schema)
         if change in standings.changes:
             return None  # by a process that was killed before it could note so
-        if champion is None or champion.release != pending.champion:
+        # Who goes by its own fault goes, also while another champion catches up.
+        against = change.action in ("promoted", "rolled_back")
+        if against and (champion is None or champion.release != pending.champion):
             return None
         if change.action in ("rolled_back", "unwatched"):
             stands = standings.watched(self._schema) == change.release
+        elif change.action == "challenger":
+            stands = standings.share(change.release) > 0
         else:
             stands = standings.role(change.release) == "challenger"
         return change if stands else None

@@ -11,7 +11,11 @@ import redis.asyncio
 from bench.peers.serving import Serve, keys_of, load_model, vectors
 
 
-@bentoml.service(workers=1, traffic={"timeout": 10, "max_concurrency": 1_000})
+@bentoml.service(
+    workers=1,
+    traffic={"timeout": 10, "max_concurrency": 1_000},
+    logging={"access": {"enabled": False}},  # of the others none writes a line for each request
+)
 class Scores:
     """The service; made once in the worker's process."""
 

@@ -115,5 +115,5 @@ def run_app(app: Any, port: int) -> None:
 
     uvicorn.run(
         app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", ws="none",
-        access_log=False, log_level="warning",
+        access_log=False, log_level="warning", server_header=False, date_header=False,
     )  # fmt: skip

@@ -38,11 +38,11 @@ def margin(blocks: ArrayLike, alpha: float, best: float) -> Floats:
 
     Chance alone takes the sum beyond it, ever, with probability `alpha` (asymptotically, in the
     number of blocks after which one begins to look). It is the tightest around `best` blocks: the
-    mixture's variance is their equation for the optimal rho, with 2 alpha for one side.
+    mixture's variance is their approximation of the optimal rho, with 2 alpha for one side.
     """
     number = np.asarray(blocks, np.float64)
     two_sided = -2 * math.log(min(2 * alpha, 0.9))
-    rho = (two_sided + math.log1p(two_sided) + 1) / best
+    rho = (two_sided + math.log1p(two_sided)) / best
     grown = number * rho + 1
     values: Floats = np.sqrt(2 * grown / (number * rho) * np.log1p(np.sqrt(grown) / (2 * alpha)))
     return values

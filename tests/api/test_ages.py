@@ -31,3 +31,20 @@ def test_an_entity_without_requests_has_its_series():
     ages = FeatureAges()
     ages.of(("card",))
     assert (0, {"card": 0}) == (ages.known()["card"].count(), dict(ages.unknown))
+
+
+def test_another_declaration_may_begin_while_ages_are_counted():
+    """A thread builds what serves next; the count goes on."""
+    ages = FeatureAges()
+
+    class Waiting(list):
+        """Noted ages; while they are counted another declaration comes."""
+
+        def clear(self):
+            """All of them, and then the other declaration."""
+            super().clear()
+            ages.of(("card", "shop"))
+
+    ages.of(("card",))
+    ages._waiting["card",] = Waiting([np.array([[1_000.0]])])
+    assert 1 == ages.known()["card"].count()

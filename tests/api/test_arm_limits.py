@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -155,7 +156,34 @@ async def test_it_is_entered_announced_and_told(ports: SimpleNamespace) -> None:
 
 
 async def test_a_broker_that_is_away_changes_nothing_of_it(ports: SimpleNamespace) -> None:
-    """Whoever looks at the roles finds it."""
+    """It is entered, and whoever looks at the roles finds it; only nobody is told."""
     ports.bus.reachable = False
+    change = await take_place_away(ports, FakeClock(5), (SCHEMA, "head"), ("r0002", "?"))
+    assert change is not None
+    assert ("r0001", "rolled_back") == (ports.registry.champion(), change.action)
+    assert () == tuple(ports.bus.log(MODELS))
+
+
+async def test_a_disk_that_is_full_changes_nothing(ports: SimpleNamespace, monkeypatch) -> None:
+    """The next minute says the same again."""
+
+    def full(decide):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(ports, "registry", SimpleNamespace(enter=full))
     assert await take_place_away(ports, FakeClock(5), (SCHEMA, "head"), ("r0002", "?")) is None
-    assert "r0001" == ports.registry.champion()
+
+
+async def test_whoever_waits_for_the_broker_holds_up_no_tick(served, until, monkeypatch) -> None:
+    """What is noted is counted every second: until then it takes memory."""
+    ticks: list[int] = []
+
+    async def hang(*_):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("api.service.TICK_SECONDS", 0.001)
+    monkeypatch.setattr("api.service.take_place_away", hang)
+    monkeypatch.setattr(ArmLimits, "judge", lambda *_: ("r0001", "it is slow"))
+    monkeypatch.setattr(Measurements, "tick", lambda *_: ticks.append(1))
+    async with served.service.running():
+        await until(lambda: len(ticks) > 3)

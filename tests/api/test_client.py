@@ -36,6 +36,19 @@ def test_the_client_reads_what_the_api_writes(
     assert set(told.__struct_fields__) == set(read.__struct_fields__)
 
 
+def test_what_is_missing_is_read_as_none() -> None:
+    """Whatever may be null in a logged prediction."""
+    answering = predictions.Answering("r0001", 0, 0, "champion")
+    told = predictions.PredictionView(
+        "p1", "k", 1, 2, 0.5, None, answering, "s", None, msgspec.Raw(b"null"),
+        [predictions.ArmView("r0002", 0, 0, None)], [], "archive",
+    )  # fmt: skip
+    found = msgspec.json.decode(msgspec.json.encode(told), type=mirrored.LoggedPrediction)
+    assert (None, None, None, None) == (
+        found.baseline, found.features, found.request, found.arms[0].score
+    )  # fmt: skip
+
+
 def test_an_outcome_is_a_label() -> None:
     """What is sent back is what the api takes."""
     assert Outcome.__struct_fields__ == LabelEvent.__struct_fields__

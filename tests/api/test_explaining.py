@@ -97,3 +97,11 @@ async def test_a_failed_explanation_fails_its_call_alone(served, call, request_b
     replies = await asyncio.gather(*(call.post(path, request_body) for path in paths))
     assert [200, 500] == [reply.status for reply in replies]
     assert 1 == served.service.log.depth
+
+
+async def test_explanations_leave_half_of_the_queue_to_others(served, call, request_body):
+    """They are waited for by one thread; who only wants a score is answered meanwhile."""
+    served.service.log.reserve(served.service.settings.prediction_queue // 2)
+    refused = await call.post(f"{SCORE}?explain=true", request_body)
+    assert (503, "queue_full") == (refused.status, refused.json["cause"])
+    assert 200 == (await call.post(SCORE, request_body)).status

@@ -6,6 +6,9 @@ import msgspec
 import numpy as np
 import pytest
 
+from api.call import Call
+from api.infer import Inference, InferRoutes
+
 MODEL = "/v2/models/payments"
 INFER = f"{MODEL}/infer"
 
@@ -211,6 +214,23 @@ async def test_a_version_is_the_release_that_answers(served, call):
     for path in (f"{MODEL}/versions/r0002/infer", "/v2/models/other/infer"):
         reply = await call.post(path, {"inputs": INPUTS})
         assert (404, ["error"]) == (reply.status, list(reply.json))
+
+
+async def test_the_version_is_the_one_that_answered(served):
+    """Also where another takes its place while the rows are scored."""
+    service, releases = served.service, ["r0001"]
+
+    async def score(call):
+        body = await service.score_batch(call)
+        releases[0] = "r0002"
+        return body
+
+    routes = InferRoutes(
+        Inference(lambda: service.project, lambda: releases[0], score, service.readiness, 200)
+    )
+    scope = {"path": INFER, "headers": [], "query_string": b""}
+    body = await routes.infer(Call(scope, [], msgspec.json.encode({"inputs": INPUTS})))
+    assert "r0001" == msgspec.json.decode(body)["model_version"]
 
 
 async def test_metadata_names_inputs_and_outputs(served, call):

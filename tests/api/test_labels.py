@@ -58,6 +58,16 @@ async def test_a_bad_label_is_refused_whole(world, call, value, expected):
     assert {} == world.producer.sent
 
 
+async def test_a_list_of_labels_has_a_limit(world, call):
+    """As a batch of requests has: scores wait while it is checked."""
+    reply = await call.post(LABELS, [LABEL] * 201)
+    assert (422, "too_many_labels", "201 labels", "at most 200") == (
+        reply.status, *(reply.json[name] for name in ("cause", "found", "allowed"))
+    )  # fmt: skip
+    assert {} == world.producer.sent
+    assert 202 == (await call.post(LABELS, [LABEL] * 200)).status
+
+
 async def test_a_broker_that_is_down_is_503(world, call):
     """The caller is told to send the label again."""
     world.producer.down = True

@@ -76,6 +76,19 @@ async def test_a_challenger_gets_a_share(ordered, world):
     assert "r0003" == world.registry.champion()
 
 
+async def test_a_retired_release_is_out(ordered, world):
+    """For good, unless it is forced back."""
+    path = f"{MODELS}/r0001"
+    reply = await ordered.post(f"{path}:retire", ORDER)
+    change = reply.json["change"]
+    assert ("retired", "anna", True) == (change["action"], change["by"], reply.json["announced"])
+    assert "retired" == (await ordered("GET", path)).json["release"]["role"]
+    refused = await ordered.post(f"{path}:promote", ORDER)
+    assert (409, "retired") == (refused.status, refused.json["cause"])
+    assert 200 == (await ordered.post(f"{path}:promote", ORDER | {"force": True})).status
+    assert "r0001" == world.registry.champion()
+
+
 async def test_what_is_so_already_changes_nothing(ordered, world):
     """An order twice is one change, and nothing to announce."""
     path = f"{MODELS}/r0001:promote"
@@ -98,6 +111,10 @@ async def test_what_is_so_already_changes_nothing(ordered, world):
         ("r0099:promote", ORDER, (404, "no_release", "release")),
         ("r0003:challenge", ORDER, (409, "champion", "r0003")),
         ("..:promote", ORDER, (404, "no_release", "release")),
+        ("r0003:retire", ORDER, (409, "champion", "r0003")),
+        ("r0099:retire", ORDER, (404, "no_release", "release")),
+        ("r0001:retire", ORDER | {"force": True}, (422, "unknown_field", "force")),
+        ("r0001:retire", {"by": "anna"}, (422, "missing_field", "why")),
     ],
 )
 async def test_an_order_that_is_none_is_refused(ordered, world, path, body, expected):
@@ -135,7 +152,12 @@ async def test_a_broker_that_is_away_is_said(ordered, world):
 
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
-    [("GET", "r0001:promote", "POST"), ("POST", "r0001", "GET"), ("DELETE", "r0001", "GET")],
+    [
+        ("GET", "r0001:promote", "POST"),
+        ("GET", "r0001:retire", "POST"),
+        ("POST", "r0001", "GET"),
+        ("DELETE", "r0001", "GET"),
+    ],
 )
 async def test_another_method_is_405(ordered, method, path, allowed):
     """With the one there is."""
@@ -165,3 +187,23 @@ async def test_the_key_that_an_order_came_with_is_entered(ordered, world):
     call.caller = "k17"
     change = msgspec.json.decode(await route.handle(call))["change"]
     assert "anna (key k17)" == change["by"]
+
+
+async def test_a_caller_who_leaves_is_no_error_of_ours(ordered, world):
+    """A body that breaks off is no order, and nothing for the log."""
+    messages = [{"type": "http.request", "body": b'{"by":', "more_body": True}]
+    sent = []
+
+    async def receive():
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": f"{MODELS}/r0001:promote", "headers": [],
+        "query_string": b"", "scheme": "http", "server": ("test", 80), "root_path": "",
+    }  # fmt: skip
+    await ordered._app(scope, receive, send)
+    assert 400 == sent[0]["status"]
+    assert "r0003" == world.registry.champion()

@@ -1,10 +1,17 @@
 """The published document: every route, every refusal, and examples that are true."""
 
+import re
+
 import msgspec
 import pytest
+from guarded import Guarded, with_key
 
+from api.call import Call
 from api.openapi import document, operations
 from api.routes import hot_routes, rare_routes
+from api.wishes import wishes_of
+from tidemill import Label, Project, Request, RequestFeature
+from tidemill.errors import InputError
 
 OWN = {
     "/healthz", "/readyz", "/metrics", "/v1/status", "/v1/quality", "/v1/jobs",
@@ -90,6 +97,7 @@ async def test_the_answer_of_a_status_fits_its_schema(served, call):
     reply = await call("GET", "/readyz")
     schema = made[str(reply.status)]["content"]["application/json"]["schema"]
     assert set(schema["required"]) == set(reply.json)
+    assert ["application/problem+json"] == list(made["500"]["content"])
 
 
 async def test_the_version_is_31(call):
@@ -104,3 +112,98 @@ async def test_the_topics_are_published_too(call):
     assert ("3.0.0", "payments.events") == (
         found["asyncapi"], found["channels"]["events"]["address"]
     )  # fmt: skip
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_every_example_of_a_refusal_has_its_status(world, secured):
+    """Whichever operation it stands under."""
+    made = document(world.service.project, secured)
+    for path, methods in made["paths"].items():
+        for operation in methods.values():
+            for status, answer in operation["responses"].items():
+                examples = answer["content"].get("application/problem+json", {}).get("examples", {})
+                for cause in examples:
+                    value = made["components"]["examples"][cause]["value"]
+                    assert (path, cause, int(status)) == (path, value["cause"], value["status"])
+
+
+@pytest.mark.parametrize("secured", [False, True])
+def test_refusals_under_v2_are_the_protocols(world, secured):
+    """Whatever is refused there is refused in its words."""
+    for path, methods in document(world.service.project, secured)["paths"].items():
+        for operation in methods.values() if path.startswith("/v2") else ():
+            for status, answer in operation["responses"].items():
+                assert (path, status, ["application/json"]) == (
+                    path, status, list(answer["content"])
+                )  # fmt: skip
+
+
+async def test_a_refusal_of_a_key_under_v2_is_as_published(served, caller_of):
+    """Without a key, and with one for something else."""
+    guarded = Guarded(served)
+    key, ask = with_key(guarded.key("read")), caller_of(guarded.app)
+    made = (await ask("GET", "/openapi.json", headers=key)).json["paths"]
+    responses = made["/v2/models/{model}/infer"]["post"]["responses"]
+    for headers, status in (([], 401), (key, 403)):
+        reply = await ask("POST", "/v2/models/payments/infer", b"{}", headers=headers)
+        published = list(responses[str(status)]["content"])
+        assert (status, [reply.headers["content-type"]]) == (reply.status, published)
+
+
+async def test_a_link_leads_from_a_score_to_its_prediction(served, call, request_body):
+    """By the id in the answer, of a batch by its first."""
+    made = (await call("GET", "/openapi.json")).json["paths"]
+    paths = {o["operationId"]: path for path, methods in made.items() for o in methods.values()}
+    asked = {"/v1/score": request_body, "/v1/score:batch": {"requests": [request_body]}}
+    for path, body in asked.items():
+        link = made[path]["post"]["responses"]["200"]["links"]["prediction"]
+        value = (await call.post(path, body)).json
+        for part in link["parameters"]["id"].removeprefix("$response.body#/").split("/"):
+            value = value[int(part) if isinstance(value, list) else part]
+        reply = await call("GET", paths[link["operationId"]].replace("{id}", value))
+        assert (200, value) == (reply.status, reply.json["id"])
+
+
+def test_a_project_may_declare_no_events():
+    """Its document has a place for them into which nothing fits."""
+    request = Request({"amount": float})
+    features = (RequestFeature("amount", request.amount),)
+    made = document(Project("plain", (), request, features, Label(wait="1d")), secured=True)
+    assert {"not": {}} == made["components"]["schemas"]["Event"]
+    body = made["paths"]["/v1/events"]["post"]["requestBody"]
+    assert {} == body["content"]["application/json"]["examples"]
+
+
+def fits(world, path: str, name: str, text: str) -> bool:
+    """Whether the document allows this value of a parameter."""
+    parameters = document(world.service.project)["paths"][path]["post"]["parameters"]
+    (schema,) = (each["schema"] for each in parameters if each["name"] == name)
+    within = schema.get("minLength", 0) <= len(text) <= schema.get("maxLength", len(text))
+    return within and re.search(schema["pattern"], text) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["k1", "a.b:c_d-1", '"k1"', "x" * 255, f'"{"x" * 255}"', "", '""', '"', 'a"', '"a', "a b",
+     "x" * 256, f'"{"x" * 256}"'],
+)  # fmt: skip
+async def test_the_document_says_which_keys_are_taken(world, call, text):
+    """Idempotency keys, in quotes or without."""
+    headers = [(b"idempotency-key", text.encode())]
+    taken = (await call("POST", "/v1/labels", b"[]", headers=headers)).status == 202
+    assert taken == fits(world, "/v1/labels", "Idempotency-Key", text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1500", "5min", "500ms", "14d", "9" * 9, "99999s", "0", "0ms", "007", "5m", "1.5h", "-1", "",
+     "9" * 10, "100000s"],
+)  # fmt: skip
+def test_the_document_says_which_ages_are_taken(world, text):
+    """The ages that a caller may tolerate."""
+    query = f"max_staleness={text}".encode()
+    try:
+        taken = wishes_of(Call({"path": "/", "query_string": query, "headers": []}, [])) is not None
+    except InputError:
+        taken = False
+    assert taken == fits(world, "/v1/score", "max_staleness", text)

@@ -122,3 +122,33 @@ async def test_an_interval_is_answered_where_the_model_knows(served, call, reque
     assert (await call.post(SCORE, request_body)).json["interval"] is None
     break_champion(served, head=Knowing(amount, says=0.2))
     assert [0.1, 0.3] == (await call.post(SCORE, request_body)).json["interval"]
+
+
+@pytest.mark.parametrize(
+    ("intervals", "expected"),
+    [
+        ([[0.1, 0.3]], [None, None]),
+        ([[0.1, 0.3], [np.nan, 0.3]], [[0.1, 0.3], None]),
+        ([[0.1, np.inf], [0.1, 0.3]], [None, [0.1, 0.3]]),
+        ([0.1, 0.3], [None, None]),
+    ],
+)
+async def test_an_interval_that_is_none_costs_no_answer(
+    served, call, request_body, intervals, expected
+):
+    """Too few of them, of another shape, or without ends: the scores are answered."""
+
+    class Confused(Broken):
+        """A head whose intervals are wrong."""
+
+        def intervals(self, vectors):
+            """What the test says."""
+            return np.array(intervals)
+
+    amount = served.plan.schema.names.index("amount")
+    break_champion(served, head=Confused(amount, says=0.2))
+    reply = await call.post("/v1/score:batch", {"requests": [request_body] * 2})
+    assert 200 == reply.status
+    found = reply.json["predictions"]
+    assert [0.2, 0.2] == [answer["score"] for answer in found]
+    assert expected == [answer["interval"] for answer in found]

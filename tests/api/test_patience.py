@@ -121,6 +121,26 @@ async def test_many_requests_in_a_connection_are_no_large_head(served):
         await serving
 
 
+async def test_the_end_of_a_large_body_is_no_head(served):
+    """Where the next request begins in the same piece, only what comes after it counts."""
+    listener = bind("127.0.0.1", 0)
+    port = listener.getsockname()[1]
+    async with asyncio.timeout(20):
+        bounds = Bounds(head_limit_bytes=1024)
+        serving = asyncio.create_task(serve_on(served.app, listener, bounds=bounds))
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"POST /v1/score HTTP/1.1\r\nhost: x\r\ncontent-length: 3000\r\n\r\n")
+        await asyncio.sleep(0.01)
+        writer.write(b"x" * 3000 + b"GET /healthz HTTP/1.1\r\nho")
+        refused = await reader.readuntil(b"\r\n")
+        writer.write(b"st: x\r\n\r\n")
+        await reader.readuntil(b"HTTP/1.1 200 ")
+        writer.close()
+        os.kill(os.getpid(), signal.SIGTERM)
+        await serving
+    assert refused.startswith(b"HTTP/1.1 4") and b" 431 " not in refused
+
+
 async def test_a_slow_caller_is_ended_on_the_wire(served, monkeypatch):
     """A body that does not come ends the connection, and the next caller is answered."""
     monkeypatch.setattr("api.patience.SWEEP_SECONDS", 0.05)

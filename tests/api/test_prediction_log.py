@@ -4,6 +4,7 @@ import asyncio
 
 import msgspec
 
+from api.predictions import RecentPredictions
 from tidemill.wire import BadCaseFound, decode
 
 SCORE = "/v1/score"
@@ -92,3 +93,28 @@ async def test_a_trace_goes_with_its_prediction(served, call, request_body):
             assert 200 == (await call("POST", SCORE, body, headers=headers)).status
     sent = served.producer.sent["predictions"]
     assert [[], [("traceparent", trace)], []] == [list(r[2]) if len(r) > 2 else [] for r in sent]
+
+
+async def test_every_answer_is_remembered_once(served, call, request_body):
+    """So as many of the newest are found at once as are kept."""
+    served.service.log.recent = recent = RecentPredictions(3)
+    ids = [(await call.post(SCORE, request_body)).json["prediction_id"] for _ in range(3)]
+    assert ids == [found.id for found in map(recent.find, ids) if found]
+
+
+async def test_whatever_a_client_raises_nothing_is_lost(
+    served, call, request_body, until, monkeypatch
+):
+    """An error that nobody foresaw is one to try again after, not the end of the log."""
+    send, errors = served.producer.send_many, [RuntimeError("closed"), ValueError("?")]
+
+    async def failing(kind, records, partition=None):
+        if errors:
+            raise errors.pop()
+        await send(kind, records, partition)
+
+    monkeypatch.setattr(served.producer, "send_many", failing)
+    async with served.service.running():
+        await call.post(SCORE, request_body)
+        await until(served.producer.predictions)
+    assert 1 == len(served.producer.predictions())

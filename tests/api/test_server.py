@@ -63,3 +63,14 @@ async def test_ten_megabytes_are_refused_on_the_wire(served, listener):
         await serving
     assert head.startswith(b"HTTP/1.1 413")
     assert "body_too_large" == msgspec.json.decode(answer)["cause"]
+
+
+async def test_an_app_that_does_not_start_is_an_error(listener):
+    """Not an end of the process without a word; why is in the log."""
+
+    async def app(scope, receive, send):
+        raise ValueError("the app")
+
+    async with asyncio.timeout(20):
+        with pytest.raises(ServiceError, match="did not start; its log says why"):
+            await serve_on(app, listener)

@@ -51,6 +51,7 @@ def test_a_trace_alone_is_a_wish():
         (b"max_staleness=1.5h", "invalid_value", "max_staleness"),
         (b"explian=true", "unknown_parameter", "query"),
         (b"explain=true&explain=false", "repeated_parameter", "query"),
+        (b"explain=true&explain=" + b"x" * 5_000, "repeated_parameter", "query"),
         (b"&".join(b"a%d=1" % n for n in range(20)), "too_many_parameters", "query"),
     ],
 )

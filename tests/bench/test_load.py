@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
 
+import numpy as np
+
 from bench._load import Load, ask, closed_loop, http_request, open_loop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
@@ -99,6 +101,25 @@ async def test_a_pause_of_the_service_is_waited_for_from_the_intended_moments() 
         load = await open_loop(port, [REQUEST], 2, 1_000, 0.1)
     # The last was due 0.1 s after the first, and the service came back 0.1 s later.
     assert ((100, 0), True) == (counts(load), bool(load.latencies_ms.min() > 90))
+    # That is the service's delay, and none of the generator's.
+    assert np.median(load.late_ms) < 50
+
+
+async def test_few_requests_keep_few_lines() -> None:
+    """A line that is used less than every second may have been closed by the server."""
+    made = []
+
+    class Counted(_Server):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            made.append(transport)
+            super().connection_made(transport)
+
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Counted(lambda: OK, None), "127.0.0.1", 0
+    )
+    async with server:
+        load = await open_loop(server.sockets[0].getsockname()[1], [REQUEST], 64, 20, 0.1)
+    assert (20, (2, 0)) == (len(made), counts(load))
 
 
 async def test_a_lost_connection_is_a_failure() -> None:

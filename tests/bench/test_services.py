@@ -64,3 +64,12 @@ def test_a_service_that_is_not_installed_is_told(
     with pytest.raises(PeerFailed, match=r"run requirements/peers\.sh ray"):
         with running(service, None, two_cores()):
             pass
+
+
+@pytest.mark.parametrize(
+    "lock", ["peers", "peers-bentoml", "peers-litserve", "peers-mlserver", "peers-ray"]
+)
+def test_a_peer_has_what_makes_its_server_fast(lock: str) -> None:
+    """Uvicorn takes the fast parser and loop by itself where they are installed, as ours has."""
+    text = (_peers.ROOT / "requirements" / f"{lock}.txt").read_text()
+    assert ("\nhttptools==" in text, "\nuvloop==" in text) == (True, True)

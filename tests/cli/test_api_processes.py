@@ -13,7 +13,7 @@ from cli.services.ports import free_port
 from tidemill.errors import ServiceError, SettingsError
 from tidemill.settings import Settings
 
-FILE = Path("project.py")
+FILE = Path(__file__).resolve().parents[2] / "examples/flights/project.py"
 
 
 @pytest.mark.parametrize("first", [None, 65_534])
@@ -32,6 +32,13 @@ def test_a_port_in_use_is_said_once():
         place = Place("127.0.0.1", taken.getsockname()[1])
         with pytest.raises(ServiceError, match="in use"):
             run_processes(FILE, Settings(admin_port=free_port()), place, 2)
+
+
+def test_an_admin_port_that_is_the_shared_one_is_said_once():
+    """Else one of the processes would be started again for ever."""
+    place = Place("127.0.0.1", free_port())
+    with pytest.raises(ServiceError, match=f"port {place.port} on 127.0.0.1: in use"):
+        run_processes(FILE, Settings(admin_port=place.port), place, 2)
 
 
 def test_admin_ports_count_up():

@@ -33,6 +33,7 @@ def configure() -> None:
     ("text", "expected"),
     [
         ("redis://user:pa/ss@host:6379/0", "redis://***@host:6379/0"),
+        ("at redis://user:p@ss@host:6379/0: gone", "at redis://***@host:6379/0: gone"),
         ("redis://host:6379/0 and user@host", "redis://host:6379/0 and user@host"),
         ("key tm_9fK2_s3cr3t-of_256bits refused", "key tm_9fK2_*** refused"),
         ("Authorization: Bearer abc.def-ghi=", "Authorization: Bearer ***"),

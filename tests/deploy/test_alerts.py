@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import promql_parser
 import pytest
 import yaml
 
@@ -28,20 +29,19 @@ SERIES = {"counter": ("",), "gauge": ("",), "histogram": ("_bucket", "_sum", "_c
 
 def selectors(expression: str) -> list[Any]:
     """The metrics that an expression reads; fails for what Prometheus would not take."""
-    parser = pytest.importorskip("promql_parser")
-    return list(_selected(parser, parser.parse(expression)))
+    return list(_selected(promql_parser.parse(expression)))
 
 
-def _selected(parser: Any, node: Any) -> Any:
+def _selected(node: Any) -> Any:
     """Go down through whatever a node is made of."""
-    if isinstance(node, parser.VectorSelector):
+    if isinstance(node, promql_parser.VectorSelector):
         yield node
         return
     for name in ("lhs", "rhs", "expr", "args", "param", "vector_selector"):
         below = getattr(node, name, None)
         for each in below if isinstance(below, list) else [below]:
             if each is not None and not isinstance(each, (str, int, float)):
-                yield from _selected(parser, each)
+                yield from _selected(each)
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS.values(), ids=EXPRESSIONS)

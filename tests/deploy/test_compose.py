@@ -63,6 +63,12 @@ def test_variables_exist(service: str) -> None:
     assert {"TIDEMILL_KAFKA", "TIDEMILL_REDIS", "TIDEMILL_HOME"} <= names
 
 
+def test_only_what_serves_callers_is_open() -> None:
+    """TIDEMILL_OPEN is where a port is published, on loopback; all others listen to nobody."""
+    told = [name for name in OURS if "TIDEMILL_OPEN" in SERVICES[name]["environment"]]
+    assert ["api"] == told == [name for name in OURS if "ports" in SERVICES[name]]
+
+
 def test_image_variables_exist() -> None:
     """Each TIDEMILL_ variable of the Dockerfile is a setting."""
     names = re.findall(r"TIDEMILL_[A-Z_]+", (ROOT / "Dockerfile").read_text(encoding="utf-8"))

@@ -16,8 +16,10 @@ from features.decoding import RequestDecoder
 ALLOWED = (Refused,)
 DECODER = RequestDecoder(PROJECT, CLOCK, SKEW_MS)
 PATH = f"/v2/models/{PROJECT.name}/infer"
-ANSWER = {"prediction_id": "p", "score": 0.5, "label": 1, "model": {"release": "r0001"},
-          "degraded": []}  # fmt: skip
+ANSWER = {
+    "prediction_id": "p", "score": 0.5, "label": 1, "degraded": [],
+    "model": {"release": "r0001", "arm": "champion"},
+}  # fmt: skip
 
 
 async def score(call: Call) -> bytes:

@@ -18,6 +18,7 @@ from stream_world import FAULTS, NOW, World, interrupted, make_project, model_te
 from trial_world import LIMITS, examples
 
 from features.plan import compile_plan
+from learners.guard import Guard
 from learners.snapshot import Snapshot
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
@@ -60,13 +61,18 @@ def stored(world: World, release: str = "r0002") -> Snapshot:
     return Snapshot.decode(world.store.blobs[world.names.snapshot(f"head@{release}")])
 
 
-def learned(world: World, seed: int) -> bytes:
-    """What a head has learned from all examples, without any step."""
+def head_of(world: World, seed: int) -> TreeHead:
+    """A head that has learned all examples without any step."""
     head = TreeHead.warm_start(FrozenTrees.parse(model_text(seed)), PROJECT.learner)
     distinct = list({(e.partition, e.sequence): e for e in world.examples()}.values())
     matrix = vectors([example.prediction for example in distinct])
     head.learn_many(matrix, np.array([example.label for example in distinct]))
-    return head.snapshot()
+    return head
+
+
+def learned(world: World, seed: int) -> bytes:
+    """What a head has learned from all examples, without any step."""
+    return head_of(world, seed).snapshot()
 
 
 def roles(world: World) -> list[tuple[str, str, str]]:
@@ -170,6 +176,18 @@ async def test_a_better_one_takes_over_with_what_it_has_learned(tmp_path: Path) 
         stored(world, "r0001").state, stored(world, "r0001").offset
     )  # fmt: skip
     assert ["r0001"] == world.registry.standings().challengers()
+
+
+async def test_the_one_before_keeps_its_own_guard(tmp_path: Path) -> None:
+    """It is judged by how far its own weights move, not by where those of the new one are."""
+    world = world_at(tmp_path)
+    feed(world, examples(range(100), BETTER))
+    learn, step = await both(world)
+    await settle(world, learn, step)
+    guard = Guard(PROJECT.breaker, PROJECT.task)
+    guard.restore(stored(world, "r0001").guard)
+    assert head_of(world, 1).update_norm() == guard._state.norm
+    assert head_of(world, 2).update_norm() != guard._state.norm
 
 
 async def test_one_that_turns_bad_is_taken_back(tmp_path: Path) -> None:
@@ -335,6 +353,43 @@ async def test_an_arm_whose_learner_runs_away_is_retired(tmp_path: Path) -> None
     assert 200 == stored(world, "r0003").examples
 
 
+async def test_what_stops_the_champions_learner_retires_nobody(tmp_path: Path) -> None:
+    """Labels that are off stop all, by the champion; an arm goes for what itself does."""
+    world = world_at(tmp_path)
+    placed = examples(range(60), {"r0001": 0.1, "r0002": 0.8})
+    feed(world, ((n, msgspec.structs.replace(each, label=1.0)) for n, each in placed))
+    step = await world.reader(lambda: beside(world)).start()
+    await step.read_all(200)
+    assert ([], ["r0002"]) == (roles(world), list(step.step.hosted))
+    assert 1200 == step.step.hosted["r0002"].offset
+
+
+async def test_an_arm_that_was_stopped_goes_while_another_champion_catches_up(
+    tmp_path: Path,
+) -> None:
+    """Else it would learn the same, and be stopped, again and again."""
+    world = world_at(tmp_path)
+    feed(world, examples(range(5), EQUAL))
+    _, step = await both(world)
+    world.publish(seed=5, offsets={"examples:0": 100, "sequence:0": 100})
+    await _decide(step, "retired", "r0002")
+    assert [("r0002", "retired", "")] == roles(world)
+    assert {} == step.step.hosted
+
+
+async def test_nothing_is_kept_of_one_whose_watch_another_promotion_ends(tmp_path: Path) -> None:
+    """Its snapshots are forgotten like those of the one promoted."""
+    world = world_at(tmp_path, challengers=2)
+    feed(world, examples(range(100), {**BETTER, "r0003": 0.8}))
+    learn, step = await both(world)
+    await settle(world, learn, step)
+    assert ["r0001", "r0003"] == list(step.step.hosted)
+    await _decide(step, "promoted", "r0003")
+    assert ("r0003", "promoted", "r0002") == roles(world)[-1]
+    going = {world.names.snapshot(f"head@{release}") for release in ("r0001", "r0003")}
+    assert going <= world.store._expiries.keys()
+
+
 async def test_what_the_champion_left_out_an_arm_leaves_out_too(tmp_path: Path) -> None:
     """One that has learned it begins afresh."""
     world = world_at(tmp_path)
@@ -348,6 +403,7 @@ async def test_what_the_champion_left_out_an_arm_leaves_out_too(tmp_path: Path) 
     await step.read_all()
     snapshot = stored(world)
     assert (190, [(50, 60)], 200) == (snapshot.examples, snapshot.skipped, snapshot.offset)
+    assert 0 == step.step._comparison.pairs["r0002"].counts.rows  # it had counted them
 
 
 async def test_a_damaged_arm_does_not_stop_the_others(tmp_path: Path) -> None:
@@ -435,6 +491,17 @@ async def test_nobody_learns_while_the_champions_learner_is_paused(tmp_path: Pat
     snapshot = stored(world)
     assert (300, [(200, 300)], 400) == (snapshot.examples, snapshot.skipped, snapshot.offset)
     assert 280 == step.step._comparison.pairs["r0002"].counts.rows
+
+
+async def test_nothing_is_decided_from_the_moment_of_a_pause(tmp_path: Path) -> None:
+    """Also before the next look: what was compared since may be lies."""
+    world = world_at(tmp_path)
+    learn, step = await both(world)
+    halt = Halt("calibration", "why", 0, NOW, 0, 0, {0: 0})
+    await learn.step._owned.commit({}, side_set={HALT: halt.encode()})
+    feed(world, examples(range(100), BETTER))
+    await step.read_all(200)
+    assert ([], True) == (roles(world), step.step._standing.paused)
 
 
 async def test_a_release_that_catches_up_does_not_end_a_comparison(tmp_path: Path) -> None:

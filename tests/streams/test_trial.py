@@ -311,9 +311,33 @@ def test_damaged_state_is_refused() -> None:
 def test_what_the_champion_left_out_says_nothing() -> None:
     """Labels that an operator has found to be lies."""
     found = comparison()
-    found.skipped = [(0, 1_000)]
+    found.leave_out([(0, 1_000)])
     first(found, examples(range(60), EQUAL))
     assert 180 == found.pairs["r0002"].counts.rows
+
+
+def test_what_was_counted_and_is_left_out_later_begins_anew() -> None:
+    """Sums cannot be taken apart; of what lies ahead nothing was counted."""
+    found = comparison()
+    first(found, examples(range(30), EQUAL))
+    found.leave_out([(found.offset, found.offset + 50)])
+    assert found.is_begun
+    lies = [(found.offset, found.offset + 50), (100, 200)]
+    found.leave_out(lies)
+    assert not found.is_begun
+    first(found, examples(range(30, 40), EQUAL))
+    again = comparison()
+    again.restore(found.changes()[0], found.offset)
+    again.leave_out(lies)
+    assert again.is_begun
+
+
+def test_a_watch_ends_in_time_also_when_it_begins_anew() -> None:
+    """How long it lasts was decided."""
+    found, _ = promoted()
+    until = found.pairs["r0001"].until_ms
+    found.leave_out([(0, 20)])
+    assert (0, until) == (found.pairs["r0001"].sums.blocks, found.pairs["r0001"].until_ms)
 
 
 def test_a_pair_that_is_about_to_be_is_kept() -> None:

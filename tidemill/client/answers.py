@@ -77,9 +77,10 @@ class OtherScore(msgspec.Struct, frozen=True):
 class LoggedPrediction(msgspec.Struct, frozen=True):
     """One prediction as it was logged; times in ms since 1970.
 
-    `baseline` is what the frozen release said. `features` are the values the model saw, None where
-    missing, by name; None where nobody knows any more what they were. `arms` are the other models'
-    scores, `labels` the outcomes that are archived; `source` is `recent` or `archive`.
+    `baseline` is what the frozen release said, None where it failed. `features` are the values the
+    model saw, None where missing, by name; None where nobody knows any more what they were. `arms`
+    are the other models' scores, `labels` the outcomes that are archived; `source` is `recent` or
+    `archive`.
     """
 
     id: str
@@ -87,7 +88,7 @@ class LoggedPrediction(msgspec.Struct, frozen=True):
     time: int
     scored_ms: int
     score: float
-    baseline: float
+    baseline: float | None
     model: ModelVersion
     schema: str
     features: dict[str, float | None] | None = None

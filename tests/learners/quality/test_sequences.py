@@ -23,7 +23,7 @@ def test_the_margin_is_that_of_the_paper() -> None:
     """Robbins' normal mixture on one side, tightest around the block it is made for."""
     alpha, best, number = 0.05, 60.0, 100.0
     two_sided = -2 * math.log(2 * alpha)
-    rho = (two_sided + math.log(two_sided + 1) + 1) / best
+    rho = (two_sided + math.log(two_sided + 1)) / best
     expected = math.sqrt(
         2 * (number * rho + 1) / (number * rho)
         * math.log(1 + math.sqrt(number * rho + 1) / (2 * alpha))
