@@ -20,7 +20,7 @@ from tidemill.roles import RoleChange
 from tidemill.wire import Announcement, Prediction
 
 if TYPE_CHECKING:
-    from api.tracing import Tracing
+    from api.measuring.tracing import Tracing
 
 
 async def no_snapshots(learner: str, release: str, number: int) -> list[bytes]:

@@ -11,21 +11,17 @@ from typing import Any
 import msgspec
 import structlog
 
-from api.adoption import Adoption
-from api.answers import BatchAnswer
-from api.arm_limits import ArmLimits, take_place_away
-from api.bad_cases import RulesBySchema
-from api.call import Call
-from api.cut_over import CutOver, Exchange
-from api.labels import LabelInbox
-from api.measurements import Measurements
-from api.metrics import ApiCollector, Gauges, registry_of
-from api.model import Lent, ModelSlot, ServedModel
+from api.adopting.adoption import Adoption
+from api.adopting.arm_limits import ArmLimits, take_place_away
+from api.adopting.cut_over import CutOver, Exchange
+from api.adopting.model import Lent, ModelSlot, ServedModel
+from api.adopting.watch import LOOK_SECONDS, ModelWatch, Watched
+from api.http.call import Call
+from api.measuring.measurements import Measurements
+from api.measuring.metrics import ApiCollector, Gauges, registry_of
 from api.ports import Ports
-from api.prediction_log import PredictionLog
-from api.serving import Serving, Shared, build_serving
-from api.shadows import Shadows
-from api.status import (
+from api.resources.labels import LabelInbox
+from api.resources.status import (
     SCORING_ROUTES,
     api_status,
     encode_status,
@@ -35,8 +31,12 @@ from api.status import (
     worker_quality,
     worker_status,
 )
-from api.watch import LOOK_SECONDS, ModelWatch, Watched
-from api.wishes import wishes_of
+from api.road.answers import BatchAnswer
+from api.road.bad_cases import RulesBySchema
+from api.road.prediction_log import PredictionLog
+from api.road.shadows import Shadows
+from api.road.wishes import wishes_of
+from api.serving import Serving, Shared, build_serving
 from features.inspection.look import moment
 from features.plan import FeaturePlan
 from tidemill.clock import Clock

@@ -8,16 +8,16 @@ from functools import partial
 
 import msgspec
 
-from api.adoption import Adoption, ModelSource
-from api.arms import Arm, Arms
-from api.bad_cases import ScoringRules
-from api.loader import ModelLoader
-from api.measurements import Measurements
-from api.model import Lent, ModelSlot, RecordedVectors
-from api.panel import Panel
+from api.adopting.adoption import Adoption, ModelSource
+from api.adopting.arms import Arm, Arms
+from api.adopting.loader import ModelLoader
+from api.adopting.model import Lent, ModelSlot, RecordedVectors
+from api.measuring.measurements import Measurements
 from api.ports import PlanPorts, Ports
-from api.prediction_log import PredictionLog
-from api.scoring import Scorer, ScorerParts
+from api.road.bad_cases import ScoringRules
+from api.road.panel import Panel
+from api.road.prediction_log import PredictionLog
+from api.road.scoring import Scorer, ScorerParts
 from features.decoding import RequestDecoder
 from features.plan import FeaturePlan
 from features.store import MemoryStore

@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from api.server import bind
+from api.http.server import bind
 from cli.openness import refuse_open
 from cli.processes import Group, RestartPolicy, Supervisor
 from tidemill.errors import SettingsError

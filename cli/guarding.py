@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 
-from api.auth import BearerTokens, Issuer, KeyRing
-from api.guard import Doors, Guard
-from api.limits import RateLimits
+from api.door.auth import BearerTokens, Issuer, KeyRing
+from api.door.guard import Doors, Guard
+from api.door.limits import RateLimits
+from api.door.trail import AuditTrail
 from api.service import ScoringService
-from api.trail import AuditTrail
 from cli.wiring import Clients
 from features.limits import Quota
 from features.redis.limits import RedisLimits

@@ -15,13 +15,13 @@ import msgspec
 import structlog
 import uvloop
 
-from api.app import create_app
-from api.patience import Bounds
+from api.http.app import create_app
+from api.http.patience import Bounds
+from api.http.server import bind, serve_on
+from api.measuring.tracing import Tracing
 from api.ports import KeyStore, PlanPorts, Ports, ProjectFile
-from api.replay import ReplayProcess
-from api.server import bind, serve_on
+from api.resources.replay import ReplayProcess
 from api.service import ScoringService
-from api.tracing import Tracing
 from cli import kafka_bus
 from cli.api_processes import Place
 from cli.archived_predictions import ArchivedPredictions

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import tidemill
-from api.tracing import Tracing
+from api.measuring.tracing import Tracing
 from tidemill.errors import SettingsError
 from tidemill.settings import Settings
 

@@ -26,7 +26,6 @@ from features.evolution.state_book import StateBook
 from streams.alerts import Alerts
 from streams.app import Worker, run_worker
 from streams.archive import Archive
-from streams.challengers import Challengers
 from streams.context import Context
 from streams.dead_letters import DeadLetterBox
 from streams.drift import DriftWatch
@@ -38,6 +37,7 @@ from streams.microbatch import MicroBatches, Pace
 from streams.rekey import Rekey
 from streams.status import StatusBoard
 from streams.step import Step
+from streams.trials.challengers import Challengers
 from tidemill.declaration import Project
 from tidemill.errors import ServiceError, StoreUnavailable
 from tidemill.settings import Settings

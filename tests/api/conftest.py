@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from api.app import ScoringApp, create_app
+from api.http.app import ScoringApp, create_app
 from api.ports import PlanPorts, Ports, ProjectFile
 from api.service import ScoringService
 from features.inspection.look import Inspector

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from api.app import ScoringApp, create_app
-from api.auth import BearerTokens, KeyRing
-from api.guard import Doors, Guard
-from api.limits import RateLimits
-from api.trail import AuditTrail
+from api.door.auth import BearerTokens, KeyRing
+from api.door.guard import Doors, Guard
+from api.door.limits import RateLimits
+from api.door.trail import AuditTrail
+from api.http.app import ScoringApp, create_app
 from features.limits import MemoryLimits, Quota
 from tidemill.api_keys import KeyFile, KeyRequest
 from tidemill.audit import AuditEntry, AuditLog

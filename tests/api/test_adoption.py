@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from payments import make_project
 
-from api.model import RecordedVectors
+from api.adopting.model import RecordedVectors
 from api.service import ScoringService
 from features.plan import compile_plan
 from learners.tree_head import TreeHead as Head

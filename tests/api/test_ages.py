@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from api.ages import FeatureAges
+from api.measuring.ages import FeatureAges
 
 
 def test_ages_are_counted_by_entity():

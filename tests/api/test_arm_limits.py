@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from api.arm_limits import FEWEST, MINUTE_MS, ArmLimits, take_place_away
-from api.measurements import Measurements
+from api.adopting.arm_limits import FEWEST, MINUTE_MS, ArmLimits, take_place_away
+from api.measuring.measurements import Measurements
 from tidemill.clock import FakeClock
 from tidemill.demotion import Reason, demoted
 from tidemill.memory_bus import MemoryBus

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from payments import make_project
 
-from api.app import create_app
-from api.arms import Draw
+from api.adopting.arms import Draw
+from api.http.app import create_app
 from api.service import ScoringService
 from features.plan import compile_plan
 from tidemill import Serving

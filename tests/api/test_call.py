@@ -2,10 +2,10 @@
 
 import pytest
 
-from api.call import Call
-from api.errors import Problem, Refused
-from api.hot import HotRoute, HotRoutes
-from api.measurements import Measurements
+from api.http.call import Call
+from api.http.errors import Problem, Refused
+from api.http.hot import HotRoute, HotRoutes
+from api.measuring.measurements import Measurements
 
 
 async def echo(call: Call) -> bytes:

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from payments import make_project
 
-from api.adoption import Adoption, ModelSource
-from api.loader import ModelLoader
-from api.model import Lent, ModelSlot, RecordedVectors, ServedModel
+from api.adopting.adoption import Adoption, ModelSource
+from api.adopting.loader import ModelLoader
+from api.adopting.model import Lent, ModelSlot, RecordedVectors, ServedModel
 from learners.families import warm_start
 from learners.learner import Learner
 from learners.release import load_release

@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
-from api import answers, labels, models, predictions
-from api.server import bind, serve_on
+from api.http.server import bind, serve_on
+from api.resources import labels, models, predictions
+from api.road import answers
 from tidemill.client import AsyncClient, Client, InvalidRequest, NoAnswer, Options, Outcome, Retry
 from tidemill.client import answers as mirrored
 from tidemill.wire import LabelEvent

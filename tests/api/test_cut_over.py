@@ -7,7 +7,7 @@ import msgspec
 import pytest
 from payments import make_project, train_model
 
-from api.cut_over import ALERT
+from api.adopting.cut_over import ALERT
 from features.plan import compile_plan
 from tidemill import RequestFeature, Trial, Window
 from tidemill.errors import DeclarationError

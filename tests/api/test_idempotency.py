@@ -6,7 +6,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from api.app import create_app
+from api.http.app import create_app
 from api.ports import KeyStore
 from api.service import ScoringService
 from tidemill.errors import StoreUnavailable

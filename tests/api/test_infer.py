@@ -6,8 +6,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from api.call import Call
-from api.infer import Inference, InferRoutes
+from api.http.call import Call
+from api.resources.infer import Inference, InferRoutes
 
 MODEL = "/v2/models/payments"
 INFER = f"{MODEL}/infer"

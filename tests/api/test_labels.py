@@ -79,7 +79,7 @@ async def test_a_broker_that_is_down_is_503(world, call):
 
 async def test_a_broker_that_hangs_is_503(world, call, monkeypatch):
     """The answer has a deadline."""
-    monkeypatch.setattr("api.labels.BROKER_DEADLINE_SECONDS", 0.01)
+    monkeypatch.setattr("api.resources.labels.BROKER_DEADLINE_SECONDS", 0.01)
     world.producer.open.clear()
     async with asyncio.timeout(5):
         reply = await call.post(LABELS, LABEL)

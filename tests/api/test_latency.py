@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from api.latency import BOUNDS_SECONDS, Distribution, LatencyRecorder
+from api.measuring.latency import BOUNDS_SECONDS, Distribution, LatencyRecorder
 
 
 def test_nothing_recorded_has_no_percentiles():

@@ -1,6 +1,6 @@
 """What is counted takes a bounded amount of memory, however long a process runs."""
 
-from api.measurements import CHANGES, MOST_ARMS, Measurements, SwapPoint
+from api.measuring.measurements import CHANGES, MOST_ARMS, Measurements, SwapPoint
 
 
 def test_only_the_newest_releases_are_kept():

@@ -2,7 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from api.measurements import DROPS, STAGES
+from api.measuring.measurements import DROPS, STAGES
 from tidemill.metrics import NAMES
 
 SCORE = "/v1/score"

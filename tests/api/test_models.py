@@ -5,7 +5,7 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from api.app import create_app
+from api.http.app import create_app
 from api.service import ScoringService
 from cli.role_orders import RegistryOrders
 from tidemill.errors import BusUnavailable
@@ -178,8 +178,8 @@ async def test_a_process_without_orders_says_so(world, call):
 
 async def test_the_key_that_an_order_came_with_is_entered(ordered, world):
     """Whoever they say they are."""
-    from api.call import Call
-    from api.routes import rare_routes
+    from api.http.call import Call
+    from api.http.routes import rare_routes
 
     route = rare_routes(world.service)[MODELS + "/{release}:promote"]
     scope = {"path": f"{MODELS}/r0001:promote", "headers": [], "query_string": b""}

@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from guarded import Guarded, with_key
 
-from api.call import Call
-from api.openapi import document, operations
-from api.routes import hot_routes, rare_routes
-from api.wishes import wishes_of
+from api.document.openapi import document, operations
+from api.http.call import Call
+from api.http.routes import hot_routes, rare_routes
+from api.road.wishes import wishes_of
 from tidemill import Label, Project, Request, RequestFeature
 from tidemill.errors import InputError
 

@@ -6,8 +6,8 @@ import signal
 
 import pytest
 
-from api.patience import Bounds, Patience
-from api.server import bind, serve_on
+from api.http.patience import Bounds, Patience
+from api.http.server import bind, serve_on
 
 
 class Transport:
@@ -143,7 +143,7 @@ async def test_the_end_of_a_large_body_is_no_head(served):
 
 async def test_a_slow_caller_is_ended_on_the_wire(served, monkeypatch):
     """A body that does not come ends the connection, and the next caller is answered."""
-    monkeypatch.setattr("api.patience.SWEEP_SECONDS", 0.05)
+    monkeypatch.setattr("api.http.patience.SWEEP_SECONDS", 0.05)
     listener = bind("127.0.0.1", 0)
     port = listener.getsockname()[1]
     async with asyncio.timeout(20):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from payments import make_project
 
-from api.app import create_app
+from api.http.app import create_app
 from api.service import ScoringService
 from features.plan import compile_plan
 from tidemill.label import Label

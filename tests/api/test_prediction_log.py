@@ -4,7 +4,7 @@ import asyncio
 
 import msgspec
 
-from api.predictions import RecentPredictions
+from api.resources.predictions import RecentPredictions
 from tidemill.wire import BadCaseFound, decode
 
 SCORE = "/v1/score"
@@ -76,7 +76,7 @@ async def test_rules_without_a_label_are_judged_when_scoring(served, call, reque
 
 async def test_gathering_ends_when_the_queue_fills(served, call, request_body, until, monkeypatch):
     """However long predictions may gather, a quarter of the queue is sent at once."""
-    monkeypatch.setattr("api.prediction_log._GATHER_SECONDS", 60.0)
+    monkeypatch.setattr("api.road.prediction_log._GATHER_SECONDS", 60.0)
     async with served.service.running():
         await call.post(SCORE, request_body)
         await call.post("/v1/score:batch", {"requests": [request_body] * 200})

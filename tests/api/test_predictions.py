@@ -6,9 +6,9 @@ from dataclasses import replace
 import msgspec
 import pytest
 
-from api.app import create_app
+from api.http.app import create_app
 from api.ports import ArchivedPrediction
-from api.predictions import RecentPredictions
+from api.resources.predictions import RecentPredictions
 from api.service import ScoringService
 from tidemill.errors import TidemillError
 from tidemill.wire import Prediction
@@ -90,7 +90,7 @@ async def test_an_archive_that_does_not_answer_is_503(world, call, error):
 
 async def test_an_archive_that_hangs_is_503(world, call, monkeypatch):
     """The answer has a deadline."""
-    monkeypatch.setattr("api.predictions.ARCHIVE_SECONDS", 0.01)
+    monkeypatch.setattr("api.resources.predictions.ARCHIVE_SECONDS", 0.01)
 
     async def find(prediction):
         await asyncio.Event().wait()

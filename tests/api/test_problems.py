@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from api.problems import TITLES, problem_type
+from api.http.problems import TITLES, problem_type
 
 ROOT = Path(__file__).parents[2]
 PROBLEM = "application/problem+json"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from api.call import Call
-from api.errors import Refused
-from api.replay import ReplayProcess, ReplayRoute
+from api.http.call import Call
+from api.http.errors import Refused
+from api.resources.replay import ReplayProcess, ReplayRoute
 
 FOUND, UNKNOWN, SLOW, BROKEN = ("a" * 32, "b" * 32, "c" * 32, "d" * 32)
 SCRIPT = f"""

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 from guarded import Guarded, with_key
 
-from api.access import ADMIN, LABEL, READ, SCORE, rule_of
+from api.door.access import ADMIN, LABEL, READ, SCORE, rule_of
 from tidemill.api_keys import SCOPES, KeyFile, KeyRequest
 
 SCORE_PATH, NOW_MS = "/v1/score", 1_400_000_000_000
@@ -281,7 +281,7 @@ async def test_an_audit_log_that_takes_nothing_stops_nobody(guarded, ask, body, 
 
 async def test_the_lifespan_follows_the_keys(guarded, ask, body, until, monkeypatch):
     """While the app runs a new key is known by itself, and its end writes what happened."""
-    monkeypatch.setattr("api.guard.KEYS_SECONDS", 0.01)
+    monkeypatch.setattr("api.door.guard.KEYS_SECONDS", 0.01)
     async with guarded.app.router.lifespan_context(guarded.app):
         guarded.keys.create(KeyRequest("a", ["read"]), "test", NOW_MS)
         await until(lambda: guarded.ring.declared)

@@ -6,9 +6,9 @@ import msgspec
 import pytest
 from guarded import Guarded, with_key
 
-from api.auth import Caller
-from api.errors import Refused
-from api.limits import RateLimits
+from api.door.auth import Caller
+from api.door.limits import RateLimits
+from api.http.errors import Refused
 from features.limits import Lease, MemoryLimits, Quota
 from tidemill.clock import FakeClock
 from tidemill.errors import StoreUnavailable

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from guarded import Guarded, with_token
 
-from api.auth import FRESH_MS, RETRY_MS, BearerTokens, Issuer, TokenRefused, fetch_json
+from api.door.auth import FRESH_MS, RETRY_MS, BearerTokens, Issuer, TokenRefused, fetch_json
 from tidemill.clock import FakeClock
 
 SCORE, NOW_MS = "/v1/score", 1_400_000_000_000

@@ -7,7 +7,7 @@ import signal
 import msgspec
 import pytest
 
-from api.server import bind, serve, serve_on
+from api.http.server import bind, serve, serve_on
 from tidemill.errors import ServiceError
 
 

@@ -77,7 +77,7 @@ async def test_a_shadow_that_is_too_slow_is_left_out(
     shadowed, call, request_body, until, monkeypatch
 ):
     """Predictions go to the broker without it, while it thinks and after; they are counted."""
-    monkeypatch.setattr("api.shadows.PATIENCE_SECONDS", 0.02)
+    monkeypatch.setattr("api.road.shadows.PATIENCE_SECONDS", 0.02)
     head = Waiting()
     set_head(shadowed, head)
     async with shadowed.service.running():
@@ -157,7 +157,7 @@ async def test_whatever_becomes_of_shadows_the_log_is_written(
     def fail(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("api.shadows._score", fail)
+    monkeypatch.setattr("api.road.shadows._score", fail)
     async with shadowed.service.running():
         await call.post(SCORE, request_body)
     (prediction,) = shadowed.producer.predictions()

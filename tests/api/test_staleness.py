@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from payments import make_project
 
-from api.app import create_app
+from api.http.app import create_app
 from api.service import ScoringService
 from features.plan import compile_plan, outputs_of
 from features.replay import Replayer

@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from api.trace_context import trace_headers
+from api.http.trace_context import trace_headers
 
 TRACE = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 LABEL = msgspec.json.encode({"key": "c1|s1", "value": 1, "time": 1_399_999_999_000})

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from api.trying import check_speed, try_out
+from api.adopting.trying import check_speed, try_out
 from tidemill.errors import ArtifactError
 from tidemill.tasks import BINARY, REGRESSION
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from api.call import Call
-from api.wishes import Wishes, wishes_of
+from api.http.call import Call
+from api.road.wishes import Wishes, wishes_of
 from tidemill.errors import InputError
 
 

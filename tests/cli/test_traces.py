@@ -73,7 +73,7 @@ async def test_an_address_without_opentelemetry_is_a_mistake(monkeypatch):
 def test_nothing_of_opentelemetry_is_loaded_before_it_is_asked_for():
     """The clients we use may load it where it is installed; we do only for traces."""
     code = (
-        "import sys, api.tracing, cli.traces; "
+        "import sys, api.measuring.tracing, cli.traces; "
         "print([name for name in sys.modules if name.startswith('opentelemetry')])"
     )
     run = subprocess.run(

@@ -8,9 +8,9 @@ import struct
 import msgspec
 from fuzzed_project import CLOCK, PROJECT, SKEW_MS
 
-from api.call import Call
-from api.errors import Refused
-from api.infer import Inference, InferRoutes
+from api.http.call import Call
+from api.http.errors import Refused
+from api.resources.infer import Inference, InferRoutes
 from features.decoding import RequestDecoder
 
 ALLOWED = (Refused,)

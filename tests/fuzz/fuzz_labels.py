@@ -2,7 +2,7 @@
 
 from fuzzed_project import CLOCK, LABELS, LATEST_MS, SKEW_MS
 
-from api.labels import LabelInbox
+from api.resources.labels import LabelInbox
 from features.decoding import decode_label
 from tidemill.errors import InputError
 

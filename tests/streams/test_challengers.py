@@ -22,9 +22,9 @@ from learners.guard import Guard
 from learners.snapshot import Snapshot
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
-from streams.challengers import LOOK_MS, Challengers
 from streams.learn import Learn
 from streams.quarantine import HALT, Halt
+from streams.trials.challengers import LOOK_MS, Challengers
 from tidemill.registry import ROLES
 from tidemill.roles import RoleChange
 from tidemill.topics import EXAMPLES, MODELS

@@ -13,7 +13,7 @@ from stream_world import NOW
 from trial_world import LIMITS, MINUTE, cut, example, examples
 
 from learners.prior import PRIOR
-from streams.trial import Arm, Comparison, Roster, Verdict
+from streams.trials.comparison import Arm, Comparison, Roster, Verdict
 from tidemill.errors import ArtifactError
 from tidemill.tasks import BINARY, REGRESSION, Task
 
