@@ -46,17 +46,17 @@ def rule_of(method: str, path: str) -> Rule:
         return _open_inference(method, path)
     if method == "GET":
         return _reading(path)
-    return _ORDER
+    # What is no order of ours the router refuses; on a free path everybody may hear that.
+    return _FREE if _EXACT.get(("GET", path)) == _FREE else _ORDER
 
 
 def _open_inference(method: str, path: str) -> Rule:
-    if method == "POST":
-        return Rule(SCORE) if path.endswith("/infer") else _ORDER
-    if method != "GET":
-        return _ORDER
+    if method == "POST" and path.endswith("/infer"):
+        return Rule(SCORE)
     # What probes of a cluster ask says no more than whether it is ready.
-    probed = path.startswith("/v2/health/") or path.endswith("/ready")
-    return _FREE if probed else Rule(SCORE)
+    if path.startswith("/v2/health/") or path.endswith("/ready"):
+        return _FREE
+    return Rule(SCORE) if method == "GET" else _ORDER
 
 
 def _reading(path: str) -> Rule:

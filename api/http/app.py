@@ -27,12 +27,12 @@ from api.http.errors import (
     refuse_failure,
     refuse_input,
     refuse_missing,
-    refuse_without_store,
+    refused_by,
 )
 from api.http.hot import HotRoute, HotRoutes
 from api.http.routes import hot_routes, rare_routes
 from api.service import ScoringService
-from tidemill.errors import InputError, StoreUnavailable, TidemillError
+from tidemill.errors import InputError, TidemillError
 
 _JSON = "application/json"
 _LOG = structlog.get_logger()
@@ -147,7 +147,7 @@ def _endpoint(route: HotRoute) -> Any:
         try:
             body = await route.handle(call)
         except TidemillError as error:
-            return _refusal(_refused(error), request)
+            return _refusal(refused_by(error), request)
         headers = {name.decode(): value.decode() for name, value in call.answer_headers}
         return _json(body, route.status, headers)
 
@@ -174,7 +174,7 @@ def _add_errors(app: FastAPI) -> None:
 
     @app.exception_handler(TidemillError)
     async def known(request: Request, error: TidemillError) -> Response:
-        return _refusal(_refused(error), request)
+        return _refusal(refused_by(error), request)
 
     @app.exception_handler(Exception)
     async def failed(request: Request, error: Exception) -> Response:
@@ -184,17 +184,6 @@ def _add_errors(app: FastAPI) -> None:
 
 _CAUSES = {404: "unknown_route", 405: "method_not_allowed", 413: "body_too_large"}
 _ALLOWED = {"body_too_large": "a body within TIDEMILL_BODY_LIMIT_BYTES"}
-
-
-def _refused(error: TidemillError) -> Refused:
-    if isinstance(error, Refused):
-        return error
-    if isinstance(error, InputError):
-        return refuse_input(error)
-    if isinstance(error, StoreUnavailable):
-        return refuse_without_store(str(error))
-    _LOG.error("request_failed", exc_info=error)
-    return refuse_failure()
 
 
 def _refusal(refused: Refused, request: Request) -> Response:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import msgspec
+import structlog
 
 from api.http.problems import problem_type, title_of
-from tidemill.errors import InputError, TidemillError
+from tidemill.errors import InputError, StoreUnavailable, TidemillError
 
 MALFORMED, INFERENCE = "malformed", "/v2"
 PROBLEM_JSON = b"application/problem+json"
 RETRY_AFTER_SECONDS = 1
+_LOG = structlog.get_logger()
 _ENCODE = msgspec.json.Encoder().encode
 _STATUSES = {
     MALFORMED: 400,
@@ -143,6 +145,18 @@ def refuse_missing(cause: str, field: str, found: str, allowed: str) -> Refused:
 def refuse_conflict(cause: str, field: str, found: str, allowed: str) -> Refused:
     """The request does not fit what is there now: 409."""
     return Refused(409, Problem(cause, field, found, allowed))
+
+
+def refused_by(error: Exception) -> Refused:
+    """What an error is answered with. One that nobody foresaw is logged, and is our failure."""
+    if isinstance(error, Refused):
+        return error
+    if isinstance(error, InputError):
+        return refuse_input(error)
+    if isinstance(error, StoreUnavailable):
+        return refuse_without_store(str(error))
+    _LOG.error("request_failed", exc_info=error)
+    return refuse_failure()
 
 
 def refuse_failure() -> Refused:

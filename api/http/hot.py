@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
 
-import structlog
 from starlette.types import Receive, Scope, Send
 
 from api.http.call import Call, Headers
@@ -15,17 +14,13 @@ from api.http.errors import (
     Refused,
     as_problem,
     refuse_body,
-    refuse_failure,
-    refuse_input,
     refuse_method,
-    refuse_without_store,
+    refused_by,
 )
 from api.measuring.measurements import Measurements
-from tidemill.errors import InputError, StoreUnavailable
 
 Handler = Callable[[Call], Awaitable[bytes]]
 _JSON = (b"content-type", b"application/json")
-_LOG = structlog.get_logger()
 
 
 class Disconnected(Exception):
@@ -89,7 +84,7 @@ class HotRoutes:
         except Disconnected:
             return
         except Exception as error:
-            refused = self._refusal(error, route)
+            refused = refused_by(error)
             self._measurements.refusals[refused.problem.cause] += 1
             status, (kind, body) = refused.status, as_problem(refused, scope["path"])
             headers[0] = (b"content-type", kind)
@@ -135,17 +130,6 @@ class HotRoutes:
                 if between and "/" not in between:
                     return route
         return None
-
-    @staticmethod
-    def _refusal(error: Exception, route: HotRoute) -> Refused:
-        if isinstance(error, Refused):
-            return error
-        if isinstance(error, InputError):
-            return refuse_input(error)
-        if isinstance(error, StoreUnavailable):
-            return refuse_without_store(str(error))
-        _LOG.error("request_failed", route=route.name, exc_info=error)
-        return refuse_failure()
 
 
 def _around(path: str) -> tuple[str, str]:

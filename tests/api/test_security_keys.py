@@ -104,7 +104,14 @@ def test_a_route_that_has_no_rule_is_an_operators():
     assert (READ, False) == rule_of("GET", "/v1/made/tomorrow")
     for method in ("POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
         assert (ADMIN, False) == rule_of(method, "/v1/made/tomorrow")
-        assert (ADMIN, False) == rule_of(method, "/healthz")
+        assert (ADMIN, False) == rule_of(method, "/v1/status")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/v1/problems", "/v2", "/v2/health/live"])
+def test_a_free_path_refuses_other_methods_by_itself(path):
+    """What nobody can do there needs no key to be told so: 405, not 401."""
+    for method in ("POST", "PUT", "DELETE", "TRACE"):
+        assert (None, True) == rule_of(method, path)
 
 
 @pytest.mark.parametrize(
