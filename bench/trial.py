@@ -1,10 +1,10 @@
 """How often a trial promotes an equal challenger, finds a better one, and takes a bad one back.
 
-A world is a stream of examples that champion and challenger have both scored, through the very
-code the worker runs (`streams/trials/comparison.py`, declared as by default: blocks of 10 minutes,
-alpha .05, a watch of 24 h, windows of 6 h), judged after every block. Both models know the truth
-but for noise of their own in the log-odds: part is each row's, part is shared by a block, part lasts for about
-two hours. In an A/A world the noise of both has the same distribution, so that their losses
+A world is a stream of examples that champion and challenger have both scored, through the very code
+the worker runs (`streams/trials/comparison.py`, declared as by default: blocks of 10 minutes, alpha
+.05, a watch of 24 h, windows of 6 h), judged after every block. Both models know the truth but for
+noise of their own in the log-odds: part is each row's, part is shared by a block, part lasts for
+about two hours. In an A/A world the noise of both has the same distribution, so that their losses
 are equal but never the same; else the challenger's is smaller. `turns_bad`: a champion that was
 promoted loses its edge and more.
 """
