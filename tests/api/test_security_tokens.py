@@ -117,7 +117,7 @@ async def test_keys_and_tokens_stand_beside_each_other(served, caller_of, issuer
         (ec.generate_private_key(ec.SECP256R1()), "ES256"),
         (ed25519.Ed25519PrivateKey.generate(), "EdDSA"),
     ],
-    ids=str,
+    ids=["rsa", "ec", "ed25519"],
 )
 async def test_each_kind_of_public_key_is_taken(tokens, issuer, key, algorithm):
     """RSA, elliptic curves and Edwards curves."""
