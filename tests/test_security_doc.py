@@ -9,7 +9,7 @@ TEXT = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 NAMED = re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", TEXT)
 
 
-def tests_of(file: str) -> set[str]:
+def functions_of(file: str) -> set[str]:
     """The names of a file's test functions."""
     tree = ast.parse((ROOT / file).read_text(encoding="utf-8"))
     functions = (
@@ -21,7 +21,7 @@ def tests_of(file: str) -> set[str]:
 def test_the_named_tests_exist() -> None:
     """A claim whose test was renamed or removed is none."""
     assert len(NAMED) > 40
-    assert [] == [(file, name) for file, name in NAMED if name not in tests_of(file)]
+    assert [] == [(file, name) for file, name in NAMED if name not in functions_of(file)]
 
 
 def test_each_risk_names_its_tests() -> None:
