@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from time import perf_counter
 from typing import Any
 
 import msgspec
 import structlog
 
-from api.adoption import Adoption
-from api.answers import BatchAnswer
-from api.bad_cases import RulesBySchema
-from api.cut_over import CutOver, Exchange
-from api.labels import LabelInbox
-from api.measurements import Measurements
-from api.metrics import ApiCollector, registry_of
-from api.model import ModelSlot
+from api.adopting.adoption import Adoption
+from api.adopting.arm_limits import ArmLimits, take_place_away
+from api.adopting.cut_over import CutOver, Exchange
+from api.adopting.model import Lent, ModelSlot, ServedModel
+from api.adopting.watch import LOOK_SECONDS, ModelWatch, Watched
+from api.http.call import Call
+from api.measuring.measurements import Measurements
+from api.measuring.metrics import ApiCollector, Gauges, registry_of
 from api.ports import Ports
-from api.prediction_log import PredictionLog
-from api.serving import Serving, Shared, build_serving
-from api.status import (
+from api.resources.labels import LabelInbox
+from api.resources.status import (
     SCORING_ROUTES,
     api_status,
     encode_status,
@@ -31,17 +31,25 @@ from api.status import (
     worker_quality,
     worker_status,
 )
-from api.watch import ModelWatch, Watched
+from api.road.answers import BatchAnswer
+from api.road.bad_cases import RulesBySchema
+from api.road.prediction_log import PredictionLog
+from api.road.shadows import Shadows
+from api.road.wishes import wishes_of
+from api.serving import Serving, Shared, build_serving
 from features.inspection.look import moment
 from features.plan import FeaturePlan
 from tidemill.clock import Clock
 from tidemill.declaration import Project
 from tidemill.errors import InputError, StoreUnavailable, TidemillError
 from tidemill.settings import Settings
+from tidemill.wire import Announcement
 
 DRAIN_SECONDS = 20.0
 PROBE_SECONDS = INSPECTION_SECONDS = 1.0
 TICK_SECONDS = 1.0
+REST_SECONDS = 0.1
+"""Between two looks at the challengers, however often their snapshots are announced."""
 _LOG = structlog.get_logger()
 
 
@@ -51,23 +59,46 @@ class ScoringService:
     def __init__(self, plan: FeaturePlan, ports: Ports, settings: Settings, clock: Clock) -> None:
         self.settings, self.clock, self.ports = settings, clock, ports
         self.measurements = Measurements()
-        self._rules = RulesBySchema()
-        self.log = PredictionLog(ports.producer, self._rules, settings.prediction_queue)
+        self.tracing = ports.tracing
+        if self.tracing is not None:
+            self.measurements.groups = self.tracing.groups
+        self._rules, self._news = RulesBySchema(), asyncio.Event()
+        self.lent = Lent()
+        shadows = Shadows(lambda: self.serving.arms, self.lent, self.measurements)
+        self.log = PredictionLog(
+            ports.producer, self._rules, settings.prediction_queue, self.measurements, shadows
+        )
         self._shared = Shared(
-            ports, self.log, self.measurements, clock, settings.clock_skew_ms
+            ports, self.log, self.measurements, clock, settings.clock_skew_ms, self.lent
         )  # fmt: skip
         self.serving = build_serving(plan, self._shared)
         self._adopt(self.serving)
         self._labels = LabelInbox(
-            ports.producer, clock, settings.clock_skew_ms, lambda: self.project.label.kind
+            ports.producer,
+            ports.keys,
+            clock,
+            settings.clock_skew_ms,
+            lambda: self.project.label.kind,
+            settings.batch_limit,
         )
         self.cut_over = CutOver(
             ports, Exchange(lambda: self.serving, self._build, self._adopt), clock
         )  # fmt: skip
         self.registry = registry_of(
-            ApiCollector(self.measurements, lambda: self.slot, lambda: self.log.depth)
+            ApiCollector(
+                self.measurements,
+                Gauges(
+                    models=self._models,
+                    scoring_queue=lambda: self.serving.scorer.depth,
+                    prediction_queue=lambda: self.log.depth,
+                    prediction_limit=settings.prediction_queue,
+                ),
+            )
         )
         self._encode = msgspec.json.Encoder().encode
+        self.secured: Callable[[], bool] = lambda: False
+        stages = self.measurements.stage_seconds
+        self._decoded, self._encoded = stages["decode"].add, stages["encode"].add
 
     @property
     def project(self) -> Project:
@@ -91,13 +122,14 @@ class ScoringService:
         The newest model is adopted first, so that the prior answers only where there is none.
         """
         await self.adoption.adopt_newest()
-        watch = ModelWatch(
-            Watched(self.ports.announcements, lambda a: self.adoption.note(a), self._look)
-        )
+        await self.serving.arms.look()
+        watch = ModelWatch(Watched(self.ports.announcements, self._note, self._look))
         sending = asyncio.create_task(self.log.run(), name="prediction log")
         others = [
             asyncio.create_task(watch.run(), name="adoption"),
+            asyncio.create_task(self._follow_challengers(), name="challengers"),
             asyncio.create_task(self._tick(), name="ticks"),
+            asyncio.create_task(self._keep_limits(), name="limits"),
         ]
         for task in (sending, *others):
             task.add_done_callback(_report_end)
@@ -122,41 +154,79 @@ class ScoringService:
         await self.cut_over.look()
         return seen
 
+    def _note(self, announcement: Announcement) -> None:
+        """Pass on what was announced; the champion is looked at anyway."""
+        self.adoption.note(announcement)
+        self.serving.arms.note(announcement)
+        if announcement.kind == "release" or announcement.learner != self.project.learner.name:
+            self._news.set()
+
+    async def _follow_challengers(self) -> None:
+        """Look at the challengers on their own: nothing of theirs may hold up a champion."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_SECONDS):
+                    await self._news.wait()
+            self._news.clear()
+            await self.serving.arms.look()
+            await asyncio.sleep(REST_SECONDS)
+
+    def _models(self) -> list[tuple[str, ServedModel]]:
+        beside = [(arm.role, model) for arm, model in self.serving.arms.models()]
+        return [("champion", self.slot.current), *beside]
+
     def _build(self, plan: FeaturePlan) -> Serving:
         return build_serving(plan, self._shared)
 
     def _adopt(self, serving: Serving) -> None:
         """Serve this from the next request on; those under way end with the one they began with."""
         self._rules.add(serving.schema, serving.rules)
+        self._limits = ArmLimits(serving.project.trial, self.measurements, self.clock)
         self.serving = serving
+        self._news.set()  # its challengers are looked for
 
-    async def score(self, body: bytes) -> bytes:
+    async def score(self, call: Call) -> bytes:
         """Answer one request; raises InputError or Refused."""
-        serving = self.serving
-        request = serving.decoder.decode(body)
-        return self._encode((await serving.scorer.score((request,)))[0])
+        started, serving = perf_counter(), self.serving
+        request, wishes = serving.decoder.decode(call.body), wishes_of(call)
+        self._decoded(perf_counter() - started)
+        answers = await serving.scorer.score((request,), wishes)
+        started = perf_counter()
+        body = self._encode(answers[0])
+        self._encoded(perf_counter() - started)
+        return body
 
-    async def score_batch(self, body: bytes) -> bytes:
+    async def score_batch(self, call: Call) -> bytes:
         """Answer `{"requests": [...]}` as a whole or not at all; raises InputError or Refused."""
-        serving = self.serving
-        requests = serving.decoder.decode_batch(body)
+        started, serving = perf_counter(), self.serving
+        requests, wishes = serving.decoder.decode_batch(call.body), wishes_of(call)
         limit = self.settings.batch_limit
         if len(requests) > limit:
             found, allowed = f"{len(requests)} requests", f"at most {limit}"
             raise InputError("too_many_requests", "requests", found, allowed)
-        return self._encode(BatchAnswer(await serving.scorer.score(requests)))
+        call.held = len(requests)
+        self._decoded(perf_counter() - started)
+        answers = BatchAnswer(await serving.scorer.score(requests, wishes))
+        started = perf_counter()
+        body = self._encode(answers)
+        self._encoded(perf_counter() - started)
+        return body
 
-    async def take_labels(self, body: bytes) -> bytes:
-        """Take one label or a list; raises InputError or Refused."""
-        return self._encode(await self._labels.accept(self._labels.decode(body)))
+    async def take_labels(self, call: Call) -> bytes:
+        """Take one label or a list; raises InputError, Refused or StoreUnavailable."""
+        return await self._labels.take(call)
 
     async def readiness(self) -> dict[str, str]:
-        """What does not answer, with the reason; empty when store and broker do."""
+        """What does not answer, with the reason; empty when store and broker do.
+
+        Probes have no key: where keys are declared nobody learns addresses from them.
+        """
         found = await asyncio.gather(
             _probe(self.ports.check_store()), _probe(self.ports.check_broker())
         )
         reasons = zip(("store", "broker"), found, strict=True)
-        return {name: reason for name, reason in reasons if reason}
+        hidden = "does not answer" if self.secured() else ""
+        return {name: hidden or reason for name, reason in reasons if reason}
 
     async def status(self) -> bytes:
         """The console's JSON."""
@@ -166,7 +236,8 @@ class ScoringService:
             "project": self.project.name,
             "now_ms": self.clock.now_ms(),
             "features": features_status(serving.plan, self.cut_over.waiting),
-            "model": model_status(serving.slot.current, self.measurements),
+            "model": model_status(serving.slot.current, self.measurements)
+            | {"challengers": serving.arms.described()},
             "api": api_status(self.measurements, self.log.depth),
             "worker": worker,
             "bad_cases": bad_cases,
@@ -192,7 +263,7 @@ class ScoringService:
             raise StoreUnavailable(f"no answer within {INSPECTION_SECONDS:g} s") from None
         return self._encode(view)
 
-    async def progress(self, _: bytes = b"") -> bytes:
+    async def progress(self, _: Call | None = None) -> bytes:
         """How far each source partition has been applied; raises StoreUnavailable."""
         applied = await self.serving.ports.read_progress()
         return self._encode({"events": {str(source): n for source, n in applied.items()}})
@@ -201,6 +272,22 @@ class ScoringService:
         while True:
             self.measurements.tick(self.clock.now_ms(), SCORING_ROUTES[0])
             await asyncio.sleep(TICK_SECONDS)
+
+    async def _keep_limits(self) -> None:
+        """Beside the ticks, which must not wait for a broker: until one comes, memory grows."""
+        while True:
+            await self._limit()
+            await asyncio.sleep(TICK_SECONDS)
+
+    async def _limit(self) -> None:
+        """Take the place of a model away that is beyond the declared limits."""
+        serving = self.serving
+        canaries = (arm.release for _, arm in serving.arms.canaries)
+        found = self._limits.judge((serving.slot.current.release, *canaries))
+        if found is not None:
+            self._limits.begin()
+            place = (serving.schema, self.project.learner.name)
+            await take_place_away(self.ports, self.clock, place, found)
 
 
 async def _probe(answer: Awaitable[None]) -> str | None:

@@ -24,6 +24,7 @@ from features.archive.files import read_archive
 from features.archive.point_in_time import about, vectors_at
 from features.evolution.differences import define
 from features.plan import FeaturePlan
+from tidemill.arm_scores import DEFAULT
 from tidemill.topics import PREDICTIONS
 
 SHOWN = 10
@@ -62,7 +63,8 @@ class SkewReport:
 
     `checked` = `equal` + `rounding` + `mismatched`; `rounding` differ by one float32 step in some
     feature, which is the order in which sums of several partitions were added. `skipped` cannot be
-    compared: no request was logged, or no declaration is known for their schema.
+    compared: no request was logged, no declaration is known for their schema, or features were left
+    out because they were older than the caller tolerated.
     """
 
     sampled: int = 0
@@ -86,7 +88,8 @@ def measure_skew(home: Path, plan: FeaturePlan, rules: Rules, sample: Sample) ->
     table = _sampled(read_archive(home, plan.project.name, PREDICTIONS, sample.from_ms), sample)
     meaning = Meaning.of(plan)
     served, comparable = _served(home, plan, table, meaning)
-    known = np.flatnonzero(comparable.any(axis=1))
+    kept = np.array([arm != DEFAULT for arm in table["arm"].to_pylist()], np.bool_)
+    known = np.flatnonzero(comparable.any(axis=1) & kept)
     requests, usable = request_columns(plan, some(table, known)["request"].to_pylist())
     rows = known[usable]
     if not len(rows):

@@ -121,12 +121,13 @@ def some(table: pa.Table, rows: NDArray[np.int64]) -> pa.Table:
 
 
 def read_known_events(
-    home: Path, plan: FeaturePlan, requests: Columns, rules: Rules
+    home: Path, plan: FeaturePlan, requests: Columns, rules: Rules, until_ms: int | None = None
 ) -> KnownEvents:
-    """The archive's events that can matter for these requests."""
+    """The archive's events that can matter for these requests, of times before `until_ms`."""
     first, project = earliest_ms(plan, requests), plan.project
     labels = read_examples(home, project.name) if project.label_event else None
-    return known_events(plan, read_archive(home, project.name, EVENTS, first), labels, rules)
+    events = read_archive(home, project.name, EVENTS, first, until_ms)
+    return known_events(plan, events, labels, rules)
 
 
 def logged_vectors(column: pa.ChunkedArray, features: int) -> NDArray[np.float32]:

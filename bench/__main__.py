@@ -2,7 +2,7 @@
 
 A benchmark is a module of this folder with a public `run(quick: bool) -> dict[str, object]`
 that returns the fields of the result file; a module whose name begins with `_` is not listed. One
-that searches for a time takes `minutes: float` as well.
+whose length can be told takes `minutes: float` as well.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("name", help="a benchmark, or 'list'")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it work?")
-    parser.add_argument("--minutes", type=float, help="how long each search may take (tune)")
+    parser.add_argument("--minutes", type=float, help="how long each search, or all swaps, take")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result here")
     chosen = parser.parse_args(arguments)
     if chosen.name == "list":

@@ -23,24 +23,35 @@ class PeerFailed(Exception):
 
 @dataclass(frozen=True)
 class Peer:
-    """A program of `folder`; `own`: it needs the peers' environment, not ours."""
+    """A program of `folder`; `own`: it needs the peers' environment, not ours.
+
+    `extra` names an environment beside that one, for what cannot live together with the others.
+    """
 
     module: str
     package: str
     own: bool
     folder: str = "bench.peers"
+    extra: str = ""
+
+    @property
+    def environment(self) -> Path:
+        """Where it is installed, when that is not where we are."""
+        suffix = f"-{self.extra}" if self.extra else ""
+        return ENVIRONMENT.with_name(ENVIRONMENT.name + suffix)
 
     @property
     def python(self) -> Path:
         """The interpreter that runs it."""
-        return ENVIRONMENT / "bin" / "python" if self.own else Path(sys.executable)
+        return self.environment / "bin" / "python" if self.own else Path(sys.executable)
 
     @property
     def missing(self) -> str | None:
         """Why it cannot run."""
         if self.python.exists():
             return None
-        return f"{ENVIRONMENT.name} is missing: run requirements/peers.sh"
+        command = f"requirements/peers.sh {self.extra}".strip()
+        return f"{self.environment.name} is missing: run {command}"
 
     def run(self, arguments: dict[str, Any], file: Path, seconds: float) -> dict[str, Any]:
         """Run it to its end; what it wrote to `file`. Raises PeerFailed."""

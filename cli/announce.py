@@ -16,10 +16,11 @@ def announce(project: Project, settings: Settings, announcement: Announcement) -
 
 
 async def _send(project: Project, settings: Settings, announcement: Announcement) -> None:
+    from cli.broker import broker_of
     from cli.kafka_bus import ensure_topics
     from cli.wiring import connect_producer
 
-    names, broker = Names(project.name, settings.partitions), str(settings.kafka)
+    names, broker = Names(project.name, settings.partitions), broker_of(settings)
     await ensure_topics(broker, names)
     record = (announcement.learner.encode(), announcement.encode())
     async with connect_producer(broker, names) as producer:

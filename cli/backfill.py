@@ -14,6 +14,7 @@ import msgspec
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli.broker import broker_of
 from cli.compute import rules
 from cli.kafka_bus import end_offsets, ensure_topics
 from cli.wiring import connect_store, names_of
@@ -24,7 +25,7 @@ from features.store import OnlineStore
 from streams.seeding import write_blobs, write_fences
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
-from tidemill.errors import LockedError, SettingsError
+from tidemill.errors import LockedError
 from tidemill.settings import Settings
 from tidemill.topics import UPDATES, Names
 
@@ -48,8 +49,7 @@ async def backfill(project: Project, settings: Settings) -> Backfilled:
 
     Raises LockedError while another backfill of this state runs.
     """
-    if settings.kafka is None:
-        raise SettingsError("TIDEMILL_KAFKA: found nothing; allowed: the address of the broker")
+    broker = broker_of(settings)
     plan = compile_plan(project)
     names = names_of(plan, settings)
     async with connect_store(settings) as (_, store):
@@ -58,8 +58,8 @@ async def backfill(project: Project, settings: Settings) -> Backfilled:
             # Its worker may be running: writing under its hands would undo what it applied.
             return Backfilled(project.name, plan.schema.hash, plan.state, False, 0, 0, 0.0)
         with _locked(settings.home, names):
-            await ensure_topics(settings.kafka, names)
-            updates = await end_offsets(settings.kafka, names, UPDATES)
+            await ensure_topics(broker, names)
+            updates = await end_offsets(broker, names, UPDATES)
             started = perf_counter()
             made = StateBackfill(settings.home, plan, rules(settings), SystemClock())
             entities = await _make(made, store, names, plan)

@@ -1,16 +1,13 @@
-"""What every command shares: the project's argument, errors as exit codes, the log on stderr."""
+"""What every command shares: the project's argument, and errors as exit codes."""
 
 from __future__ import annotations
 
 import errno
-import logging
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 
 from tidemill.declaration import Project
@@ -69,19 +66,3 @@ def check_out(option: str, path: Path) -> None:
     """Refuse a path that no file can be written to. Raises SettingsError."""
     if path.is_dir() or not path.resolve().parent.is_dir():
         raise SettingsError(f"{option}: found {path}; allowed: a file in an existing folder")
-
-
-def log_to_stderr() -> None:
-    """Log warnings and the structured log to stderr: lines for a person, JSON for a machine."""
-    logging.basicConfig(stream=sys.stderr, level=logging.WARNING)
-    json_lines = not sys.stderr.isatty()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer() if json_lines else structlog.dev.ConsoleRenderer(),
-        ],
-        logger_factory=lambda *_: structlog.PrintLogger(sys.stderr),  # as it is then
-    )

@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from features.redis.client import redis_client
+from cli.store_client import store_client
 from features.redis.store import RedisStore
 from features.redis.tables import RedisTables
 from features.static.file import StaticFile
@@ -22,7 +22,7 @@ from features.static.rows import StaticPlan, static_plans
 from tidemill.checks import check_one_of
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
-from tidemill.errors import DeclarationError, SettingsError
+from tidemill.errors import DeclarationError
 from tidemill.settings import Settings
 from tidemill.topics import Names
 
@@ -38,11 +38,9 @@ class TimedLoad:
 async def load(project: Project, settings: Settings, file: Path, row: str | None) -> TimedLoad:
     """Load a file into the static row `row`, which may be None when there is only one."""
     plan = _chosen(project, row)
-    if settings.redis is None:
-        raise SettingsError("TIDEMILL_REDIS: found nothing; allowed: the address of the store")
     rows = StaticFile(file, plan.row, project.request)
     names = Names(project.name, settings.partitions)
-    client = redis_client(str(settings.redis), cluster=settings.redis_cluster)
+    client = store_client(settings)
     try:
         tables = RedisTables(names, client)
         loader = StaticLoader(names, RedisStore(client), tables, SystemClock())

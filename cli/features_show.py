@@ -8,14 +8,14 @@ from typing import Any
 
 import msgspec
 
+from cli.store_client import store_client
 from cli.wiring import names_of
 from features.inspection.look import EntityView, Inspector, moment
 from features.plan import compile_plan
-from features.redis.client import redis_client
 from features.redis.store import RedisStore
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
-from tidemill.errors import DeclarationError, InputError, SettingsError
+from tidemill.errors import DeclarationError, InputError
 from tidemill.settings import Settings
 
 SHOWN_TILES = 5
@@ -26,10 +26,8 @@ async def show(
     project: Project, settings: Settings, entity: str, ids: Sequence[str], at: str | None
 ) -> EntityView:
     """Read one entity. Raises DeclarationError for an entity, id or time that cannot be."""
-    if settings.redis is None:
-        raise SettingsError("TIDEMILL_REDIS: found nothing; allowed: the address of the store")
     plan = compile_plan(project)
-    client = redis_client(str(settings.redis), cluster=settings.redis_cluster)
+    client = store_client(settings)
     try:
         inspector = Inspector(plan, names_of(plan, settings), RedisStore(client))
         return await inspector.look(entity, ids, moment(at, SystemClock().now_ms()))

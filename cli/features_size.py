@@ -9,12 +9,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cli.store_client import store_client
 from cli.wiring import names_of
 from features.plan import compile_plan
-from features.redis.client import redis_client
 from features.redis.usage import ENTITY, RedisUsage, StoreUsage
 from tidemill.declaration import Project
-from tidemill.errors import SettingsError
 from tidemill.settings import Settings
 
 FLOAT_BYTES = 4
@@ -36,11 +35,9 @@ class Outlook:
 
 async def size(project: Project, settings: Settings, limit: int) -> StoreUsage:
     """Walk over at most `limit` keys of the store, with a bar on a terminal."""
-    if settings.redis is None:
-        raise SettingsError("TIDEMILL_REDIS: found nothing; allowed: the address of the store")
     plan = compile_plan(project)
     entities = [each.entity.name for each in plan.entities]
-    client = redis_client(str(settings.redis), cluster=settings.redis_cluster)
+    client = store_client(settings)
     console = Console(stderr=True)
     try:
         with Progress(*_COLUMNS, console=console, disable=not sys.stderr.isatty()) as bars:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 
 import msgspec
 import structlog
@@ -11,7 +13,7 @@ import structlog
 from batch.schedule.entries import Schedule
 from batch.schedule.queue import JobQueue
 from batch.schedule.report import report
-from features.redis.client import redis_client
+from features.redis.client import RedisTls, redis_client
 from features.redis.store import RedisStore
 from tidemill.clock import Clock
 from tidemill.errors import TidemillError
@@ -40,15 +42,33 @@ class JobsPublisher:
             body = msgspec.json.encode(report(queue, now, name))
             cluster = environment.get(f"{STORE}_CLUSTER", "").lower() in ("1", "true")
             try:
-                asyncio.run(_write(environment[STORE], cluster, Names(name, 1).jobs(), body))
+                store = _Store(environment[STORE], cluster, _tls(environment))
+                asyncio.run(_write(store, Names(name, 1).jobs(), body))
                 self._next[name] = now + EVERY_MS
             except (TidemillError, OSError, ValueError, TimeoutError) as error:
                 self._next[name] = now + AFTER_FAILURE_MS
                 _log.warning("jobs not published", project=name, error=str(error) or "no answer")
 
 
-async def _write(address: str, cluster: bool, key: str, body: bytes) -> None:
-    client = redis_client(address, cluster=cluster, timeout_seconds=TIMEOUT_SECONDS)
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """Where a project's store is, and how to reach it."""
+
+    address: str = field(repr=False)
+    cluster: bool
+    tls: RedisTls
+
+
+def _tls(environment: Mapping[str, str]) -> RedisTls:
+    names = ("CA", "CERTIFICATE", "KEY")
+    found = (environment.get(f"{STORE}_{name}") for name in names)
+    return RedisTls(*(Path(path) if path else None for path in found))
+
+
+async def _write(store: _Store, key: str, body: bytes) -> None:
+    client = redis_client(
+        store.address, cluster=store.cluster, timeout_seconds=TIMEOUT_SECONDS, tls=store.tls
+    )
     try:
         async with asyncio.timeout(TIMEOUT_SECONDS):
             await RedisStore(client).write([(key, body)])

@@ -15,8 +15,9 @@ from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError
 from aiokafka.partitioner import murmur2
 
+from cli.broker import Broker, options_of
 from cli.record_batches import take_whole_batches
-from tidemill.bus import Assigned, Message, Revoked
+from tidemill.bus import Assigned, Message, Outgoing, Revoked
 from tidemill.errors import BusUnavailable, LogLost
 from tidemill.topics import ALL, EVENTS, LABELS, MODELS, Names
 from tidemill.wire import Announcement, decode
@@ -39,12 +40,12 @@ class KafkaProducer:
     async def send_many(
         self,
         kind: str,
-        records: Sequence[tuple[bytes | None, bytes]],
+        records: Sequence[Outgoing],
         partition: int | None = None,
     ) -> Mapping[int, int]:
         """One batch at a time and partition: a failure never leaves a gap before what follows."""
         topic = self._names.topic(kind)
-        chosen: dict[int, list[tuple[bytes | None, bytes]]] = {}
+        chosen: dict[int, list[Outgoing]] = {}
         for record in records:
             place = self._partition(kind, record[0]) if partition is None else partition
             chosen.setdefault(place, []).append(record)
@@ -57,17 +58,18 @@ class KafkaProducer:
             raise BusUnavailable(f"writing {len(records)} records to {topic}: {error!r}") from error
         return dict(zip(chosen, ends, strict=True))
 
-    async def _send(
-        self, topic: str, partition: int, records: Sequence[tuple[bytes | None, bytes]]
-    ) -> int:
+    async def _send(self, topic: str, partition: int, records: Sequence[Outgoing]) -> int:
         """Write all to one partition; returns the offset that follows."""
         batch = self._client.create_batch()
         now_ms = time.time_ns() // 1_000_000
-        for key, value in records:
-            if batch.append(key=key, value=value, timestamp=now_ms) is None:
+        for key, value, *more in records:
+            record: dict[str, Any] = {"key": key, "value": value, "timestamp": now_ms}
+            if more:
+                record["headers"] = list(more[0])
+            if batch.append(**record) is None:
                 await self._send_batch(topic, partition, batch)
                 batch = self._client.create_batch()
-                batch.append(key=key, value=value, timestamp=now_ms)
+                batch.append(**record)
         return await self._send_batch(topic, partition, batch)
 
     async def _send_batch(self, topic: str, partition: int, batch: Any) -> int:
@@ -242,9 +244,9 @@ class KafkaConsumer:
             await self._client.stop()
 
 
-async def ensure_topics(broker: str, names: Names) -> None:
+async def ensure_topics(broker: Broker | str, names: Names) -> None:
     """Create the project's topics that are not there yet. Raises BusUnavailable."""
-    admin = aiokafka.admin.AIOKafkaAdminClient(bootstrap_servers=broker)
+    admin = aiokafka.admin.AIOKafkaAdminClient(**options_of(broker))
     try:
         await admin.start()
         existing = set(await admin.list_topics())
@@ -280,11 +282,13 @@ def _many_brokers(admin: Any) -> bool:
     return len(admin._client.cluster.brokers()) > 1
 
 
-async def announcements(broker: str, names: Names, wait_ms: int) -> AsyncIterator[Announcement]:
+async def announcements(
+    broker: Broker | str, names: Names, wait_ms: int
+) -> AsyncIterator[Announcement]:
     """Announcements from now on; every process hears all of them. Raises BusUnavailable."""
     place = aiokafka.TopicPartition(names.topic(MODELS), 0)
     client = aiokafka.AIOKafkaConsumer(
-        bootstrap_servers=broker, enable_auto_commit=False, fetch_max_wait_ms=wait_ms
+        **options_of(broker), enable_auto_commit=False, fetch_max_wait_ms=wait_ms
     )
     try:
         await client.start()
@@ -298,14 +302,14 @@ async def announcements(broker: str, names: Names, wait_ms: int) -> AsyncIterato
         await client.stop()
 
 
-async def end_offsets(broker: str, names: Names, kind: str) -> dict[int, int]:
+async def end_offsets(broker: Broker | str, names: Names, kind: str) -> dict[int, int]:
     """The next offset of each partition of a topic; the embedded broker says too low a number.
 
     Raises BusUnavailable.
     """
     topic = names.topic(kind)
     places = [aiokafka.TopicPartition(topic, p) for p in range(names.partitions_of(kind))]
-    client = aiokafka.AIOKafkaConsumer(bootstrap_servers=broker, enable_auto_commit=False)
+    client = aiokafka.AIOKafkaConsumer(**options_of(broker), enable_auto_commit=False)
     try:
         await client.start()
         ends = await client.end_offsets(places)
@@ -316,9 +320,9 @@ async def end_offsets(broker: str, names: Names, kind: str) -> dict[int, int]:
     return {place.partition: end for place, end in ends.items()}
 
 
-async def check(broker: str) -> None:
+async def check(broker: Broker | str) -> None:
     """Ask the broker for its metadata. Raises BusUnavailable."""
-    client = aiokafka.AIOKafkaProducer(bootstrap_servers=broker)
+    client = aiokafka.AIOKafkaProducer(**options_of(broker))
     try:
         await client.start()
     except (KafkaError, OSError) as error:

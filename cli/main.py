@@ -9,26 +9,31 @@ from typing import Annotated
 import typer
 
 import tidemill
+from cli.asyncapi import asyncapi
+from cli.audit import app as audit
 from cli.command import (
     INTERRUPTED,
     AsJson,
     ProjectFile,
     errors_as_exit_codes,
-    log_to_stderr,
     prepare,
 )
 from cli.dataset import app as dataset
 from cli.features import app as features
 from cli.gate import gate
 from cli.jobs import app as jobs
+from cli.keys import app as keys
 from cli.learn import app as learn
 from cli.lineage import lineage
+from cli.logs import log_to_stderr
 from cli.models import app as models
+from cli.replay import replay
 from cli.retrain import retrain
 from cli.runs import app as runs
 from cli.scheduler import scheduler
 from cli.skew import skew
 from cli.studies import app as studies
+from cli.trial import trial
 from cli.tune import tune
 from tidemill.loading import load_project
 from tidemill.settings import read_settings
@@ -39,18 +44,23 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+app.add_typer(audit, name="audit")
 app.add_typer(dataset, name="dataset")
 app.add_typer(features, name="features")
 app.add_typer(jobs, name="jobs")
+app.add_typer(keys, name="keys")
 app.add_typer(learn, name="learn")
 app.add_typer(models, name="models")
 app.add_typer(runs, name="runs")
 app.add_typer(studies, name="studies")
+app.command()(asyncapi)
 app.command()(gate)
 app.command()(lineage)
+app.command()(replay)
 app.command()(retrain)
 app.command()(scheduler)
 app.command()(skew)
+app.command()(trial)
 app.command()(tune)
 
 
@@ -97,20 +107,33 @@ def worker(
 
 
 @app.command()
-def api(
+def api(  # noqa: PLR0913 - a command has as many parameters as options
     file: ProjectFile,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port to listen on.", min=1, max=65535)] = 8088,
+    processes: Annotated[
+        int,
+        typer.Option(
+            help="How many share the port; admin ports count up from TIDEMILL_ADMIN_PORT.",
+            min=1,
+            max=256,
+        ),
+    ] = 1,
+    member: Annotated[int | None, typer.Option(hidden=True, min=0)] = None,
+    told: Annotated[int | None, typer.Option(hidden=True, min=0)] = None,
 ) -> None:
     """Serve scores over HTTP (needs TIDEMILL_KAFKA and TIDEMILL_REDIS)."""
     with errors_as_exit_codes():
         settings = read_settings()
         log_to_stderr()
-        import uvloop
+        from cli.api_processes import Place, run_processes
 
-        from cli.server import serve
+        place = Place(host, port, member, told)
+        if processes > 1:
+            raise typer.Exit(run_processes(file, settings, place, processes))
+        from cli.server import run_api
 
-        uvloop.run(serve(file, settings, host, port))
+        run_api(file, settings, place)
 
 
 @app.command()

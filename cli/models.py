@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import os
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +16,7 @@ from rich.table import Table
 from cli.announce import announce
 from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
 from cli.export import export
+from cli.login import login_name
 from tidemill.clock import SystemClock
 from tidemill.declaration import Project
 from tidemill.errors import BusUnavailable, TidemillError
@@ -48,7 +47,10 @@ def list_models(file: ProjectFile, as_json: AsJson = False) -> None:
 
         registry = registry_of(settings, project.name)
         standings = registry.standings()
-        found = [_listed(registry, name, standings.role(name) or "") for name in registry.names()]
+        found = [
+            _listed(registry, name, standings.role(name) or "") | {"share": standings.share(name)}
+            for name in registry.names()
+        ]
         if as_json:
             typer.echo(json.dumps(found))
             return
@@ -147,6 +149,32 @@ def rollback(  # noqa: PLR0913 - a command has as many parameters as options
 
 
 @app.command()
+def challenge(  # noqa: PLR0913 - a command has as many parameters as options
+    file: ProjectFile,
+    release: Release,
+    share: Annotated[
+        float, typer.Option(help="The share of requests it answers; 0: it is only scored.")
+    ] = 0.0,
+    by: By = "",
+    why: Why = "",
+    force: Force = False,
+    as_json: AsJson = False,
+) -> None:
+    """Set a release beside the champion: scored on every request, compared, promoted if better.
+
+    Exit codes: as of `models promote`.
+    """
+    from batch.publish.orders import challenge as give
+
+    _order(
+        file,
+        lambda registry, _, order: give(registry, release, share, order),
+        (by, why, force),
+        as_json,
+    )
+
+
+@app.command()
 def retire(
     file: ProjectFile, release: Release, by: By = "", why: Why = "", as_json: AsJson = False
 ) -> None:
@@ -179,19 +207,10 @@ def _order(
         registry = registry_of(settings, project.name)
         by, why, force = said
         now = SystemClock().now_ms()
-        change = give(
-            registry, schema_of(project).hash, Order(by or _login_name(), now, why, force)
-        )
+        change = give(registry, schema_of(project).hash, Order(by or login_name(), now, why, force))
         found = _carried_out(project, settings, registry, change)
         typer.echo(json.dumps(found) if as_json else _order_in_words(found))
         raise typer.Exit(NOT_ANNOUNCED if change and found["not_announced"] else 0)
-
-
-def _login_name() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"user {os.getuid()}"
 
 
 def _carried_out(
@@ -263,7 +282,10 @@ def _change(change: RoleChange) -> str:
     forced = ", forced" if change.forced else ""
     why = f": {change.why}" if change.why else ""
     action = change.action.replace("_", " ")
-    return f"{_time(change.time_ms)} {change.release} {action}{instead}{by}{forced}{why}"
+    share = f" for {change.share:.1%} of the requests" if change.share else ""
+    watched = f", {change.watched} watched beside it" if change.watched else ""
+    what = f"{action}{share}{instead}{watched}"
+    return f"{_time(change.time_ms)} {change.release} {what}{by}{forced}{why}"
 
 
 def _differences_in_words(found: dict[str, Any]) -> str:

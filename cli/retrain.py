@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from cli.command import AsJson, ProjectFile, errors_as_exit_codes, log_to_stderr, prepare
+from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
 from cli.compute import Dask
+from cli.logs import log_to_stderr
 from tidemill.declaration import Project
-from tidemill.errors import SettingsError, TidemillError
+from tidemill.errors import TidemillError
 from tidemill.settings import Settings
 
 
@@ -83,14 +84,14 @@ def _retrain(project: Project, settings: Settings, options: Any, dask: str | Non
 
     from batch.retrain import retrain as run
     from cli.announce import announce
+    from cli.broker import broker_of
     from cli.compute import compute_on, rules
     from cli.progress_bar import progress_bar
     from cli.quarantined import quarantined as put_aside
     from tidemill.clock import SystemClock
     from tidemill.signature import Keys
 
-    if settings.kafka is None:
-        raise SettingsError("TIDEMILL_KAFKA: found nothing; allowed: the address of the broker")
+    broker_of(settings)  # a mistake is said before the training, not after it
     quarantined = asyncio.run(put_aside(project, settings))
     with progress_bar() as progress, compute_on(dask) as compute:
         options = replace(

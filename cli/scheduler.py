@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import structlog
 import typer
 
-from cli.command import AsJson, errors_as_exit_codes, log_to_stderr
+from cli.command import AsJson, errors_as_exit_codes
+from cli.logs import log_to_stderr
 from cli.notify import Hook
 from tidemill.clock import Clock, SystemClock
 from tidemill.errors import DeclarationError, ServiceError

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import ctypes
+import gc
+import os
+import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import structlog
+import uvloop
 
-from api.app import create_app
-from api.ports import PlanPorts, Ports, ProjectFile
-from api.server import bind, serve_on
+from api.http.app import create_app
+from api.http.patience import Bounds
+from api.http.server import bind, serve_on
+from api.measuring.tracing import Tracing
+from api.ports import KeyStore, PlanPorts, Ports, ProjectFile
+from api.resources.replay import ReplayProcess
 from api.service import ScoringService
 from cli import kafka_bus
+from cli.api_processes import Place
+from cli.archived_predictions import ArchivedPredictions
+from cli.guarding import guard_of
+from cli.openness import refuse_open
+from cli.role_orders import RegistryOrders
+from cli.traces import tracing_to
 from cli.wiring import Clients, connect, names_of
 from console.pages import console_app
 from features.evolution.differences import define
@@ -25,20 +42,58 @@ from tidemill.loading import load_project
 from tidemill.settings import Settings
 
 ANNOUNCEMENT_WAIT_MS = 50
+# A thread that loads a model gives way to the loop within this time; by Python's own 5 ms each of
+# the answers given meanwhile would be later.
+_GIVE_WAY_SECONDS = 0.0001
+_M_ARENA_MAX = -8  # malloc.h
 
 
-async def serve(file: Path, settings: Settings, host: str, port: int) -> None:
+def run_api(file: Path, settings: Settings, place: Place) -> None:
+    """Serve a project file until SIGTERM or SIGINT, by this process alone or as one of several."""
+    sys.setswitchinterval(_GIVE_WAY_SECONDS)
+    _share_heaps()
+    if place.shared:
+        structlog.contextvars.bind_contextvars(process=place.member)
+    uvloop.run(serve(file, place.settings(settings), place))
+
+
+async def serve(file: Path, settings: Settings, place: Place) -> None:
     """Serve a project file until SIGTERM or SIGINT.
 
     Takes the port first, so that one in use is said at once.
     """
     project = load_project(file)
-    listener = bind(host, port)
-    async with connect(project, settings) as clients:
-        await serve_on(scoring_app(clients, file), listener)
+    admin = settings.admin_port
+    refuse_open(settings, project.name, place.host, *([settings.admin_host] if admin else []))
+    listener = bind(place.host, place.port, place.shared)
+    admin_listener = bind(settings.admin_host, admin) if admin else None
+    bounds = Bounds(settings.request_seconds, settings.head_limit_bytes)
+    async with (
+        connect(project, settings) as clients,
+        tracing_to(settings, project.name) as tracing,
+    ):
+        app = scoring_app(clients, file, tracing)
+        settled = partial(_settle, place)
+        await serve_on(app, listener, settled, admin=admin_listener, bounds=bounds)
 
 
-def scoring_app(clients: Clients, file: Path) -> Any:
+def _share_heaps() -> None:
+    """Let all threads use two heaps; glibc would keep one for each thread that ever loaded a model.
+
+    Other C libraries have no such setting.
+    """
+    with suppress(AttributeError, OSError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+
+
+def _settle(place: Place) -> None:
+    """What was imported and loaded stays: to look through it for cycles would be a pause."""
+    gc.collect()
+    gc.freeze()
+    place.tell()
+
+
+def scoring_app(clients: Clients, file: Path, tracing: Tracing | None = None) -> Any:
     """The api's application with the console mounted on it."""
     store, names = clients.store, clients.names
 
@@ -60,10 +115,34 @@ def scoring_app(clients: Clients, file: Path) -> Any:
         of_plan=lambda plan: _of_plan(clients, plan),
         project_file=ProjectFile(lambda: load_project(file, again=True), lambda: _stamp(file)),
         read_jobs=read_jobs,
+        keys=_keys(clients),
+        find_archived=ArchivedPredictions(clients.settings.home, names.project).find,
+        orders=RegistryOrders(
+            clients.registry,
+            clients.plan.schema.hash,
+            clients.plan.project.learner.name,
+            clients.clock,
+        ),
+        replay=_replay(clients, file),
+        tracing=tracing,
     )
-    app = create_app(ScoringService(clients.plan, ports, clients.settings, clients.clock))
+    service = ScoringService(clients.plan, ports, clients.settings, clients.clock)
+    app = create_app(service, guard_of(clients, service))
     app.mount("/console", console_app())
     return app
+
+
+def _keys(clients: Clients) -> KeyStore:
+    """Idempotency keys in the store, so that every process knows them."""
+    store, names = clients.store, clients.names
+
+    async def take(key: str, blob: bytes, expires_ms: int) -> bytes | None:
+        return await store.take(names.idempotency(key), blob, expires_ms)
+
+    async def keep(key: str, blob: bytes, expires_ms: int) -> None:
+        await store.write([(names.idempotency(key), blob)], [expires_ms])
+
+    return KeyStore(take, keep)
 
 
 def _of_plan(clients: Clients, plan: FeaturePlan) -> PlanPorts:
@@ -73,6 +152,9 @@ def _of_plan(clients: Clients, plan: FeaturePlan) -> PlanPorts:
 
     async def read_snapshots(release: str, number: int) -> list[bytes]:
         return await read_missing(store, names, learner, (release, number))
+
+    async def read_challenger(challenger: str, release: str, number: int) -> list[bytes]:
+        return await read_missing(store, names, challenger, (release, number))
 
     async def read_worker_status() -> tuple[dict[str, Any], list[Any]]:
         status, cases = await store.read([names.status(), names.bad_cases()])
@@ -88,6 +170,7 @@ def _of_plan(clients: Clients, plan: FeaturePlan) -> PlanPorts:
         read_worker_status=read_worker_status,
         note_serving=note_serving,
         inspector=Inspector(plan, names, store),
+        read_challenger=read_challenger,
     )
 
 
@@ -98,3 +181,10 @@ def _stamp(file: Path) -> object:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _replay(clients: Clients, file: Path) -> ReplayProcess:
+    """What replays a prediction: the command, with this project file and this environment."""
+    command = (sys.executable, "-m", "tidemill", "replay", str(file))
+    folder = clients.settings.home / "replay"
+    return ReplayProcess(command, os.environ, folder / f"{clients.plan.project.name}.lock")

@@ -111,15 +111,16 @@ async def _publish(
 
     Without the address of a store or a broker it is only printed.
     """
+    from cli.broker import broker_of
+    from cli.store_client import store_client
     from cli.wiring import connect_producer, names_of
-    from features.redis.client import redis_client
     from features.redis.store import RedisStore
     from tidemill.topics import ALERTS
     from tidemill.wire import Alert
 
     names = names_of(plan, settings)
     if settings.redis is not None:
-        client = redis_client(str(settings.redis), cluster=settings.redis_cluster)
+        client = store_client(settings)
         try:
             short = {name: value for name, value in found.items() if name != "shown"}
             await RedisStore(client).write([(names.skew(), json.dumps(short).encode())])
@@ -129,5 +130,5 @@ async def _publish(
         state: Literal["began", "ended"] = "began" if found["rate"] > found["limit"] else "ended"
         message = _in_words(found).splitlines()[0]
         alert = Alert(ALERT, "vectors", state, message, found["looked_ms"], began_ms)
-        async with connect_producer(settings.kafka, names) as producer:
+        async with connect_producer(broker_of(settings), names) as producer:
             await producer.send_many(ALERTS, [(ALERT.encode(), alert.encode())], 0)

@@ -12,8 +12,9 @@ import aiokafka
 from aiokafka.errors import KafkaError
 
 from cli import kafka_bus
+from cli.broker import Broker, broker_of, options_of
+from cli.store_client import store_client
 from features.plan import FeaturePlan, compile_plan
-from features.redis.client import redis_client
 from features.redis.store import RedisStore
 from tidemill.clock import Clock, SystemClock
 from tidemill.declaration import Project
@@ -23,7 +24,6 @@ from tidemill.settings import Settings
 from tidemill.signature import Keys
 from tidemill.topics import Names
 
-STORE_TIMEOUT_SECONDS = 5.0
 STOP_SECONDS = 5.0
 
 
@@ -34,7 +34,7 @@ class Clients:
     plan: FeaturePlan
     settings: Settings
     names: Names
-    broker: str
+    broker: Broker
     redis: Any
     store: RedisStore
     producer: kafka_bus.KafkaProducer
@@ -62,21 +62,18 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
             f"{missing}: found nothing; allowed: the address of a running service "
             "(`tidemill services` starts embedded ones and prints both addresses)"
         )
+    broker = broker_of(settings)
     plan = compile_plan(project)
     names = names_of(plan, settings)
-    client = redis_client(
-        str(settings.redis),
-        cluster=settings.redis_cluster,
-        timeout_seconds=STORE_TIMEOUT_SECONDS,
-    )
-    await _until_broker_answers(settings.kafka, names)
+    client = store_client(settings)
+    await _until_broker_answers(broker, names)
     try:
-        async with connect_producer(settings.kafka, names) as producer:
+        async with connect_producer(broker, names) as producer:
             yield Clients(
                 plan=plan,
                 settings=settings,
                 names=names,
-                broker=settings.kafka,
+                broker=broker,
                 redis=client,
                 store=RedisStore(client),
                 producer=producer,
@@ -90,11 +87,7 @@ async def connect(project: Project, settings: Settings) -> AsyncIterator[Clients
 @asynccontextmanager
 async def connect_store(settings: Settings) -> AsyncIterator[tuple[Any, RedisStore]]:
     """The store's client and port, without a broker; closed at the end. Raises SettingsError."""
-    if settings.redis is None:
-        raise SettingsError("TIDEMILL_REDIS: found nothing; allowed: the address of the store")
-    client = redis_client(
-        str(settings.redis), cluster=settings.redis_cluster, timeout_seconds=STORE_TIMEOUT_SECONDS
-    )
+    client = store_client(settings)
     try:
         yield client, RedisStore(client)
     finally:
@@ -102,10 +95,12 @@ async def connect_store(settings: Settings) -> AsyncIterator[tuple[Any, RedisSto
 
 
 @asynccontextmanager
-async def connect_producer(broker: str, names: Names) -> AsyncIterator[kafka_bus.KafkaProducer]:
+async def connect_producer(
+    broker: Broker | str, names: Names
+) -> AsyncIterator[kafka_bus.KafkaProducer]:
     """A producer for a project's topics. Raises BusUnavailable."""
     client = aiokafka.AIOKafkaProducer(
-        bootstrap_servers=broker,
+        **options_of(broker),
         acks="all",
         linger_ms=0,
         max_request_size=kafka_bus.LARGEST_RECORD_BYTES,
@@ -124,7 +119,7 @@ async def connect_producer(broker: str, names: Names) -> AsyncIterator[kafka_bus
                 await client.stop()
 
 
-async def _until_broker_answers(broker: str, names: Names) -> None:
+async def _until_broker_answers(broker: Broker, names: Names) -> None:
     wait = 0.2
     while True:
         try:

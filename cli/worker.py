@@ -10,11 +10,13 @@ import signal
 import sys
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import prometheus_client
 import structlog
 
+from cli.broker import options_of
 from cli.kafka_bus import KafkaConsumer
 from cli.retrain_process import RetrainProcess, queue_for
 from cli.wiring import Clients, connect
@@ -35,6 +37,7 @@ from streams.microbatch import MicroBatches, Pace
 from streams.rekey import Rekey
 from streams.status import StatusBoard
 from streams.step import Step
+from streams.trials.challengers import Challengers
 from tidemill.declaration import Project
 from tidemill.errors import ServiceError, StoreUnavailable
 from tidemill.settings import Settings
@@ -140,6 +143,7 @@ def _worker(clients: Clients, measurements: Measurements, retrain: RetrainProces
     drift = _drift(context, alerts, retrain)
     cadence = LearnSettings(settings.snapshot_interval_ms, settings.catch_up_seconds * 1000)
     learn = Learn(context, clients.registry, alerts, cadence, drift.add if drift else None)
+    challengers = Challengers(context, clients.registry, alerts, settings.snapshot_interval_ms)
     archive = Archive(
         context,
         settings.home,
@@ -152,16 +156,13 @@ def _worker(clients: Clients, measurements: Measurements, retrain: RetrainProces
         (Fold(context, settings.cache_bytes), features),
         (Join(context, letters, settings.clock_skew_ms, settings.pending_predictions), LABELS),
         (learn, LABELS),
+        (challengers, LABELS),
         (archive, ARCHIVE),
     ]
-    pace = Pace(batch_records=settings.batch_records)
-    paces = {
-        Join.name: replace(pace, align_seconds=ALIGN_SECONDS),
-        Learn.name: replace(pace, batch_records=min(LEARN_RECORDS, settings.batch_records)),
-    }
+    pace, paces = _paces(settings)
     return Worker(
         clients.names,
-        clients.broker,
+        clients.broker.servers,
         settings.home / "faust",
         settings.session_timeout_ms,
         [
@@ -176,8 +177,25 @@ def _worker(clients: Clients, measurements: Measurements, retrain: RetrainProces
         ],
         StatusBoard(context, learn, drift),
         alerts,
-        learn.wake,
+        partial(_wake, learn, challengers),
+        clients.broker.security,
     )
+
+
+def _paces(settings: Settings) -> tuple[Pace, dict[str, Pace]]:
+    """How the steps read, and those that read otherwise."""
+    pace = Pace(batch_records=settings.batch_records)
+    learning = replace(pace, batch_records=min(LEARN_RECORDS, settings.batch_records))
+    return pace, {
+        Join.name: replace(pace, align_seconds=ALIGN_SECONDS),
+        Learn.name: learning,
+        Challengers.name: learning,
+    }
+
+
+def _wake(learn: Learn, challengers: Challengers) -> None:
+    learn.wake()
+    challengers.wake()
 
 
 def _drift(context: Context, alerts: Alerts, retrain: RetrainProcess) -> DriftWatch | None:
@@ -190,7 +208,7 @@ def _drift(context: Context, alerts: Alerts, retrain: RetrainProcess) -> DriftWa
 def _consumer(clients: Clients, step: Step, fetch: Fetch) -> KafkaConsumer:
     session = clients.settings.session_timeout_ms
     options = {
-        "bootstrap_servers": clients.broker,
+        **options_of(clients.broker),
         "group_id": clients.names.group(step.name),
         "fetch_max_wait_ms": fetch.wait_ms,
         "fetch_min_bytes": fetch.min_bytes,

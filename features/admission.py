@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from features.cloud_events import event_bodies, event_body
 from features.columns import field_columns
 from features.decoding import EventDecoder, check_time
 from features.plan import FeaturePlan
@@ -95,7 +96,7 @@ class Admission:
         kept: list[Message] = []
         for begin in range(0, len(messages), CHUNK):
             some = messages[begin : begin + CHUNK]
-            found = self._decoder.decode_many([message.value or b"" for message in some])
+            found = self._together(some)
             if found is None:
                 some, found = self._one_by_one(some, decision)
             kinds += found[0]
@@ -107,7 +108,15 @@ class Admission:
 
     def _decode(self, message: Message) -> tuple[int, Any]:
         latest = self._decoder.latest_ms(message.timestamp)
-        return self._decoder.decode(message.value or b"", latest)
+        return self._decoder.decode(event_body(message), latest)
+
+    def _together(self, messages: Sequence[Message]) -> tuple[list[int], list[Any]] | None:
+        """Some records at once; None when any of them has to be looked at by itself."""
+        try:
+            bodies = event_bodies(messages)
+        except InputError:  # a CloudEvent that is none
+            return None
+        return self._decoder.decode_many(bodies)
 
     def _one_by_one(
         self, messages: Sequence[Message], decision: Decision

@@ -155,6 +155,23 @@ def compile_plan(project: Project) -> FeaturePlan:
     return FeaturePlan(project, schema_of(project), events, entities)
 
 
+def outputs_of(project: Project, entity: Entity) -> list[int]:
+    """The columns of a vector that hold what is read of one entity: its windows and rates."""
+    places = {name: place for place, name in enumerate(project.feature_names)}
+    names: list[str] = []
+    for feature in project.features:
+        if isinstance(feature, Window) and entity in feature.by:
+            names += [
+                feature.feature_name(output, entity, over)
+                for over in feature.over
+                for aggregate in feature.aggregates
+                for output in aggregate.outputs
+            ]
+        elif isinstance(feature, LabelRate) and entity in feature.by:
+            names += [feature.feature_name(entity, over) for over in feature.over]
+    return [places[name] for name in names]
+
+
 def _wanted(project: Project, entity: Entity, names: dict[str, int]) -> Iterator[Wanted]:
     """What the declared features read of one entity."""
     for feature in project.features:

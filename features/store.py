@@ -69,6 +69,14 @@ class OnlineStore(Protocol):
         """
         ...
 
+    async def take(self, key: str, blob: bytes, expires_ms: int) -> bytes | None:
+        """Set a blob unless there is one: None when it was set, else the one that is there.
+
+        One atomic step: of several callers at once one gets None. It is forgotten after
+        `expires_ms` milliseconds.
+        """
+        ...
+
 
 class MemoryStore:
     """The store in memory: the same contract, for replay, demos and tests."""
@@ -127,6 +135,13 @@ class MemoryStore:
     ) -> None:
         """Set blobs without a fence."""
         self._set(blobs, expires_ms)
+
+    async def take(self, key: str, blob: bytes, expires_ms: int) -> bytes | None:
+        """Set a blob unless there is one."""
+        (found,) = await MemoryStore.read(self, [key])  # which lets nobody in between
+        if found is None:
+            self._set([(key, blob)], [expires_ms])
+        return found
 
     def _set(self, blobs: Sequence[tuple[str, bytes]], expires_ms: Sequence[int]) -> None:
         now = self._clock.now_ms()

@@ -19,7 +19,7 @@ from features.columns import (
     request_values,
     write_finite,
 )
-from features.plan import EntityPlan, FeaturePlan, SketchFeature
+from features.plan import EntityPlan, FeaturePlan, SketchFeature, outputs_of
 from features.sketches.state import SketchState
 from features.static.rows import StaticBlock, StaticReader, static_plans, write_static
 from features.store import OnlineStore
@@ -91,6 +91,17 @@ class Assembler:
         self._complete(columns, matrix)
         return Vectors(matrix, ages)
 
+    def forget(
+        self, columns: Mapping[str, NDArray[Any]], vectors: Vectors, old: NDArray[np.bool_]
+    ) -> Vectors:
+        """The same with the windows of `old` (requests, entities) missing, and what follows."""
+        matrix = vectors.matrix.copy()
+        for entity in self.plan.entities:
+            rows = np.flatnonzero(old[:, entity.index])
+            matrix[rows[:, np.newaxis], outputs_of(self.plan.project, entity.entity)] = np.nan
+        self._complete(columns, matrix)
+        return Vectors(matrix, vectors.ages_ms)
+
     def _missing(self, rows: int) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
         """A matrix and ages in which nothing is known yet."""
         matrix = np.empty((rows, len(self.plan.schema.names)), dtype=np.float32)
@@ -137,6 +148,13 @@ class VectorReader:
             raise StoreUnavailable(f"no answer within {self._deadline_seconds} s") from None
         rows = [entity_rows(entity, found[own], slots) for entity, own, slots in wanted]
         return self.assembler.assemble(columns, rows, static)
+
+    def forget(self, requests: Sequence[Any], vectors: Vectors, old: NDArray[np.bool_]) -> Vectors:
+        """The same vectors, the windows missing of those entities that are `old`.
+
+        `old` is (requests, entities); ages stay as they are.
+        """
+        return self.assembler.forget(self.assembler.columns(requests), vectors, old)
 
     def without_store(self, requests: Sequence[Any]) -> Vectors:
         """The vectors when the store is gone: request features alone."""

@@ -231,8 +231,10 @@ def _over_tiles(  # type: ignore[no-untyped-def]  # noqa: PLR0911, PLR0913
         a = np.inf
     elif code == MAXIMUM:
         a = -np.inf
-    for tile in range(low, high + 1):
-        base = at + 2 + (tile % tiles) * width
+    place = low % tiles  # once: a division for each tile would be most of the work
+    for _ in range(low, high + 1):
+        base = at + 2 + place * width
+        place = place + 1 if place + 1 < tiles else 0
         if code == COUNT:
             a += np.uint32(words[base + one])
         elif code == SUM or code == RATIO:
@@ -279,9 +281,9 @@ def _divisor(doubles, longs, time, feature):  # type: ignore[no-untyped-def]
     """The sum of a ratio's `per` over the same window."""
     step, at, tiles, width, place = feature[4], feature[10], feature[11], feature[12], feature[13]
     newest = longs[at // 2] - 1
-    total = 0.0
-    for tile in range(
-        max((time - feature[5]) // step, newest - tiles + 1, 0), min(time // step, newest) + 1
-    ):
-        total += doubles[(at + 2 + (tile % tiles) * width + place) // 2]
+    low = max((time - feature[5]) // step, newest - tiles + 1, 0)
+    total, tile = 0.0, low % tiles
+    for _ in range(low, min(time // step, newest) + 1):
+        total += doubles[(at + 2 + tile * width + place) // 2]
+        tile = tile + 1 if tile + 1 < tiles else 0
     return total

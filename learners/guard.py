@@ -89,7 +89,7 @@ class Guard:
         """Go on from an encoded state; without any from the start. Raises ArtifactError."""
         try:
             self._state = _DECODER.decode(data) if data else _State()
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError) as error:
             raise ArtifactError(f"guard state: {error}") from error
 
     def clone(self) -> Guard:

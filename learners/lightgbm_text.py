@@ -43,6 +43,8 @@ class TreeArrays:
     leaf_values: NDArray[np.float64]  # (leaves,)
     # (leaves,) sum of p(1-p) of the training rows in the leaf; a regression's: their number
     leaf_weights: NDArray[np.float64]
+    # (leaves,) number of the training rows in the leaf; its weight where the text has no counts
+    leaf_covers: NDArray[np.float64]
 
 
 def parse_model(text: bytes) -> TreeArrays:
@@ -98,6 +100,10 @@ class _Tree:
         has_weights = nodes > 0
         self.weights = (
             _numbers(fields, "leaf_weight", np.float64, self.leaves) if has_weights else np.zeros(1)
+        )
+        counted = has_weights and "leaf_count" in fields
+        self.covers = (
+            _numbers(fields, "leaf_count", np.float64, self.leaves) if counted else self.weights
         )
         self.split_features = _numbers(fields, "split_feature", np.int32, nodes)
         thresholds = _numbers(fields, "threshold", np.float64, nodes)
@@ -164,6 +170,7 @@ def _joined(task: Task, features: tuple[str, ...], trees: list[_Tree]) -> TreeAr
         leaf_counts=leaf_counts,
         leaf_values=join("values", np.float64),
         leaf_weights=join("weights", np.float64),
+        leaf_covers=join("covers", np.float64),
     )
 
 

@@ -13,11 +13,13 @@ from tidemill.declaration import Project
 from tidemill.errors import ArtifactError
 from tidemill.registry import Manifest, Registry
 from tidemill.schema import schema_of
+from tidemill.topics import EXAMPLES
 
 TREES_FILE = "model.txt"
 LINEAR_FILE = "linear.msgpack"
 NET_FILE = "net.safetensors"
 OWN_FILE = "own.model"
+_SEQUENCE = "sequence:"  # in a manifest's offsets
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,19 @@ def load_release(registry: Registry, name: str, project: Project) -> Frozen:
         found, allowed = next(pair for pair in pairs if pair[0] != pair[1])
         raise ArtifactError(f"release {name}: features: found {found}; allowed there: {allowed}")
     return release
+
+
+def trained_to(manifest: Manifest) -> tuple[int, dict[int, int]]:
+    """Where the learner of a release goes on in the log of examples.
+
+    The next offset, and the highest sequence of each partition of the join before it.
+    """
+    sequences = {
+        int(name.removeprefix(_SEQUENCE)): reached
+        for name, reached in manifest.offsets.items()
+        if name.startswith(_SEQUENCE)
+    }
+    return manifest.offsets.get(f"{EXAMPLES}:0", 0), sequences
 
 
 def read_model_file(registry: Registry, name: str) -> ModelFile:

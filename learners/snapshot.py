@@ -56,6 +56,11 @@ class Snapshot(msgspec.Struct, frozen=True):
         return found
 
 
+def name_beside(learner: str, release: str) -> str:
+    """Under which name the learner of a challenger keeps its snapshots."""
+    return f"{learner}@{release}"
+
+
 class Newest(msgspec.Struct, frozen=True):
     """Which snapshot is the newest: its release, number and base, and its bytes' hex SHA-256."""
 
@@ -101,7 +106,7 @@ def _opened(data: bytes, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
         raise ArtifactError("snapshot: its sha256 does not fit its bytes")
     try:
         return decoder.decode(data[start:])
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ArtifactError(f"snapshot: {error}") from error
 
 

@@ -6,11 +6,13 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from learners.explain.paths import Paths
 from learners.learner import Scores, Vectors
 from learners.lightgbm_text import TreeArrays, parse_model
 from tidemill.tasks import Task
@@ -48,6 +50,11 @@ class FrozenTrees:
     def parse(cls, model_text: bytes) -> FrozenTrees:
         """Read LightGBM's text format. Raises ArtifactError for a model of another kind."""
         return cls(parse_model(model_text), hashlib.sha256(model_text).hexdigest())
+
+    @cached_property
+    def paths(self) -> Paths:
+        """What explaining needs beside the nodes; made when first asked for."""
+        return Paths.of(self.arrays)
 
     @property
     def unit(self) -> float:

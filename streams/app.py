@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import faust
 import structlog
+from faust.types.auth import CredentialsT
 from mode import Service
 
 from streams.alerts import Alerts
@@ -36,6 +38,7 @@ class Worker:
     status: StatusBoard
     alerts: Alerts
     release_announced: Callable[[], None]
+    broker_security: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
 
 async def run_worker(worker: Worker, stopping: asyncio.Event) -> None:
@@ -46,6 +49,7 @@ async def run_worker(worker: Worker, stopping: asyncio.Event) -> None:
     app = faust.App(
         worker.names.group("worker"),
         broker=f"kafka://{worker.broker}",
+        broker_credentials=_credentials(worker.broker_security),
         datadir=str(worker.data_directory),
         store="memory://",
         web_enabled=False,
@@ -68,6 +72,19 @@ async def run_worker(worker: Worker, stopping: asyncio.Event) -> None:
     finally:
         stopping.set()
         await _stop(app)
+
+
+def _credentials(security: Mapping[str, Any]) -> CredentialsT | None:
+    """The options of our Kafka clients, which name TLS and login, in Faust's words."""
+    context = security.get("ssl_context")
+    if "sasl_mechanism" in security:
+        return faust.SASLCredentials(
+            username=security["sasl_plain_username"],
+            password=security["sasl_plain_password"],
+            ssl_context=context,
+            mechanism=security["sasl_mechanism"],
+        )
+    return None if context is None else faust.SSLCredentials(context)
 
 
 async def _stop(app: faust.App) -> None:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from features.archive.definitions import write_definition
 from features.archive.files import ARCHIVE_SCHEMAS, ArchiveWriter, examples_table, predictions_table
+from features.cloud_events import event_bodies, event_body
 from features.decoding import Time, check_time, decode_together, milliseconds
 from streams.context import Context
 from streams.step import Records, Reopen
@@ -151,33 +152,55 @@ def _write(kind: str, partition: int, messages: Sequence[Message], writer: Archi
     writer.write(_TABLES[kind](messages, partition), messages[-1].offset + 1)
 
 
+@dataclass
+class _Read:
+    """Records with a readable envelope: their JSON, what it says of them, and their times."""
+
+    messages: list[Message] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
+    envelopes: list[_Envelope] = field(default_factory=list)
+    times: list[int] = field(default_factory=list)
+
+    def add(self, more: _Read) -> None:
+        """Put these behind."""
+        self.messages += more.messages
+        self.bodies += more.bodies
+        self.envelopes += more.envelopes
+        self.times += more.times
+
+
 def _events(messages: Sequence[Message], partition: int) -> pa.Table:
     """Events as they came; those without a readable envelope are dead letters only."""
-    kept: list[Message] = []
-    envelopes: list[_Envelope] = []
-    times: list[int] = []
+    read = _Read()
     for begin in range(0, len(messages), CHUNK):
         some = messages[begin : begin + CHUNK]
-        found = decode_together(_MANY_ENVELOPES, [message.value or b"" for message in some])
-        known = None if found is None else _times(found)
-        if found is None or known is None:
-            some, found, known = _one_by_one(some)
-        kept += some
-        envelopes += found
-        times += known
-    count = len(kept)
+        read.add(_together(some) or _one_by_one(some))
+    kept, envelopes, count = read.messages, read.envelopes, len(read.messages)
     keys = [m.key.decode(errors="replace") if m.key is not None else None for m in kept]
     columns = {
-        "time": np.array(times, np.int64),
+        "time": np.array(read.times, np.int64),
         "event": pa.array([envelope.event for envelope in envelopes], pa.string()),
         "id": pa.array([envelope.id for envelope in envelopes], pa.string()),
         "key": pa.array(keys, pa.string()),
-        "body": pa.array([message.value for message in kept], pa.binary()),
+        "body": pa.array(read.bodies, pa.binary()),
         "partition": np.full(count, partition, np.int32),
         "offset": np.fromiter((message.offset for message in kept), np.int64, count),
         "known_ms": np.fromiter((message.timestamp for message in kept), np.int64, count),
     }
     return pa.table(columns, schema=ARCHIVE_SCHEMAS[EVENTS])
+
+
+def _together(messages: Sequence[Message]) -> _Read | None:
+    """All of them at once; None when any has to be looked at by itself."""
+    try:
+        bodies = event_bodies(messages)
+    except InputError:  # a CloudEvent that is none
+        return None
+    envelopes = decode_together(_MANY_ENVELOPES, bodies)
+    times = None if envelopes is None else _times(envelopes)
+    if envelopes is None or times is None:
+        return None
+    return _Read(list(messages), bodies, envelopes, times)
 
 
 def _times(envelopes: Sequence[_Envelope]) -> list[int] | None:
@@ -186,22 +209,17 @@ def _times(envelopes: Sequence[_Envelope]) -> list[int] | None:
     return times if min(times) > 0 and max(times) <= LATEST_MS else None
 
 
-def _one_by_one(
-    messages: Sequence[Message],
-) -> tuple[list[Message], list[_Envelope], list[int]]:
-    kept: list[Message] = []
-    envelopes: list[_Envelope] = []
-    times: list[int] = []
+def _one_by_one(messages: Sequence[Message]) -> _Read:
+    read = _Read()
     for message in messages:
         try:
-            envelope = _ENVELOPES.decode(message.value or b"")
+            body = event_body(message)
+            envelope = _ENVELOPES.decode(body)
             time = check_time(milliseconds(envelope.time), LATEST_MS)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, InputError):
             continue
-        kept.append(message)
-        envelopes.append(envelope)
-        times.append(time)
-    return kept, envelopes, times
+        read.add(_Read([message], [body], [envelope], [time]))
+    return read
 
 
 def _predictions(messages: Sequence[Message], partition: int) -> pa.Table:

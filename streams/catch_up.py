@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 
 from learners.prior import PRIOR
 from streams.learning import Learned, Learning, Placed
+from tidemill.arm_scores import DEFAULT, of_champion
 from tidemill.gate import Gate
 from tidemill.roles import RoleChange, is_order
 from tidemill.tasks import Task
-from tidemill.wire import Alert, Example
+from tidemill.wire import Alert, Example, Prediction
 
 STANDARD_ERRORS = 2.0
 
@@ -85,12 +86,12 @@ class CatchUp:
         return mean > STANDARD_ERRORS * math.sqrt(max(square - mean * mean, 0.0) / rows)
 
     def _compare(self, examples: list[Example], scores: NDArray[np.float64]) -> None:
-        # What the prior answered says nothing about a champion.
-        rows = [n for n, example in enumerate(examples) if example.prediction.release != PRIOR]
+        said = [of_champion(example.prediction) for example in examples]
+        rows = [n for n, each in enumerate(said) if _is_champions(each)]
         if not rows or scores.ndim > 1:
             return
         labels = np.array([examples[n].label for n in rows], np.float64)
-        answered = np.array([examples[n].prediction.score for n in rows])
+        answered = np.array([said[n].score for n in rows])
         self.compared += len(rows)
         losses = np.stack([self._losses(labels, scores[rows]), self._losses(labels, answered)])
         self._sums += losses.sum(axis=1)
@@ -103,3 +104,9 @@ class CatchUp:
             right = np.maximum(np.where(labels == 1, scores, 1 - scores), 1e-15)
             return np.asarray(-np.log(right))
         return np.asarray((labels - scores) ** 2)
+
+
+def _is_champions(prediction: Prediction) -> bool:
+    """What the prior or the default head answered says nothing about a champion."""
+    known = prediction.release != PRIOR and prediction.arm != DEFAULT
+    return known and math.isfinite(prediction.score)

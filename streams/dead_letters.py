@@ -47,6 +47,7 @@ class DeadLetterBox:
                 key=message.key,
                 value=message.value or b"",
                 time_ms=now,
+                headers=[(name, data or b"") for name, data in message.headers],
             )
             for message, error in refused
         ]

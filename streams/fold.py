@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,11 +27,15 @@ CACHE_BYTES = 512 * 1024 * 1024
 
 @dataclass
 class _Fresh:
-    """What a micro-batch brings that is new: groups, how far each source has come, events."""
+    """What a micro-batch brings that is new: groups, how far each source has come, events.
+
+    `produced_ms` are when the first events of its parts were produced, as far as is known.
+    """
 
     groups: list[UpdateGroup]
     sources: dict[str, int]
     events: int = 0
+    produced_ms: list[int] = field(default_factory=list)
 
 
 class Fold:
@@ -47,6 +51,7 @@ class Fold:
     def __init__(self, context: Context, cache_bytes: int = CACHE_BYTES) -> None:
         self._plan, self._names, self._store = context.plan, context.names, context.store
         self._measurements, self._state = context.measurements, context.plan.state
+        self._clock = context.clock
         self._cache_bytes = cache_bytes
         self._groups: dict[tuple[int, int], tuple[EntityPlan, GroupPlan]] = {
             (entity.index, group.event_index): (entity, group)
@@ -83,6 +88,7 @@ class Fold:
             expires_ms=expires_ms,
         )
         self._measurements.count("tidemill_events_applied_total", fresh.events)
+        self._note_freshness(fresh)
         self._trim(partition)
 
     def forget(self, partition: int) -> None:
@@ -111,7 +117,16 @@ class Fold:
                 if kept.keys and kept.entity != NO_ENTITY:
                     fresh.groups.append(kept)
             fresh.sources[field] = batch.next_offset
+            if batch.groups and batch.produced_ms:
+                fresh.produced_ms.append(batch.produced_ms)
         return fresh
+
+    def _note_freshness(self, fresh: _Fresh) -> None:
+        """How long the events took that waited longest, now that they can be read."""
+        now_ms = self._clock.now_ms()
+        for produced_ms in fresh.produced_ms:
+            seconds = max(0, now_ms - produced_ms) / 1000
+            self._measurements.observe("tidemill_event_to_feature_seconds", seconds)
 
     def _keys(self, groups: Sequence[UpdateGroup]) -> list[list[str]]:
         """The distinct keys of each entity in some groups."""

@@ -6,29 +6,27 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-import msgspec
 import structlog
 
-from learners.families import restore, warm_start
-from learners.guard import Guard, Trip
-from learners.learner import Learner
+from learners.guard import Trip
 from learners.progress import Progress, ProgressSettings
-from learners.snapshot import Snapshot, digest
+from learners.snapshot import digest
 from streams.alerts import Alerts
 from streams.catch_up import CatchUp
 from streams.context import Context
 from streams.fencing import Ownership
-from streams.learning import Learning, Placed
+from streams.learning import Learning, Placed, placed_in
+from streams.origins import Origins
 from streams.quarantine import HALT, Halt, Order, put_aside
 from streams.releases import Releases
-from streams.snapshots import Snapshots, restored
+from streams.snapshots import Snapshots
 from streams.step import Records, Reopen
-from tidemill.bus import Message
-from tidemill.errors import ArtifactError, TidemillError
+from tidemill.arm_scores import champions_example
+from tidemill.errors import TidemillError
 from tidemill.registry import Registry
 from tidemill.roles import RoleChange
 from tidemill.topics import EXAMPLES, MODELS
-from tidemill.wire import Alert, Announcement, Example, decode
+from tidemill.wire import Alert, Announcement, Example
 
 LOOK_MS = 5_000  # a release whose announcement went to another worker is found this much later
 ORDER_LOOK_MS = 500
@@ -67,6 +65,7 @@ class Learn:
         self._settings, self._watch = settings, watch
         self._project, self._schema = project, context.plan.schema
         self._releases = Releases(registry, project, self._schema.hash, context.clock)
+        self._origins = Origins(context, self._releases, project.breaker)
         self.progress = Progress(
             project.task, ProgressSettings(project.label.wait_ms, project.slices)
         )
@@ -129,7 +128,7 @@ class Learn:
 
     async def process(self, partition: int, records: Records) -> None:
         """Learn one micro-batch, or put it aside while learning is paused; publish in time."""
-        placed = [(message.offset, _example(message)) for message in records[EXAMPLES]]
+        placed = placed_in(records[EXAMPLES])
         if self._candidate is not None:
             await self._teach_candidate(self._candidate, placed)
         if self._champion is None:
@@ -194,12 +193,14 @@ class Learn:
             placed = [each for each in placed if each[0] < self._halt.start]
         learned = await asyncio.to_thread(candidate.learn, placed, self._schema.hash)
         if learned.examples:
-            self.progress.add_candidate(learned.examples, learned.predictions())
+            examples = [champions_example(example) for example in learned.examples]
+            self.progress.add_candidate(examples, learned.predictions())
 
     def _measure(self, examples: Sequence[Example]) -> None:
         if not examples:
             return
-        fresh = self.progress.add(examples)  # without those measured before a restart of the step
+        # Of the champion, also where a canary answered; without those measured before a restart.
+        fresh = self.progress.add([champions_example(example) for example in examples])
         if self._watch is not None:
             self._watch(fresh)
 
@@ -209,28 +210,12 @@ class Learn:
         if found is None:
             return
         chain, newest, good = found
-        self._champion = await asyncio.to_thread(self._restored, chain)
+        self._champion = await asyncio.to_thread(self._origins.at_snapshot, chain)
         if good is not None and good.release == self._champion.release:
-            self._champion.checkpoint = await asyncio.to_thread(self._restored, [good])
+            self._champion.checkpoint = await asyncio.to_thread(self._origins.at_snapshot, [good])
         else:
             self._champion.keep()
         self._to_announce["snapshot"] = self._announcement(newest)
-
-    def _restored(self, chain: list[Snapshot]) -> Learning:
-        saved = chain[-1]
-        release = self._releases.load(saved.release)
-
-        def learner_of(whole: Snapshot) -> Learner:
-            return restore(self._project.learner, release, self._schema, whole.state)
-
-        try:
-            learner = restored(chain, learner_of)
-        except ArtifactError as error:
-            raise ArtifactError(
-                f"snapshot {saved.number} of {saved.release}: {error} (a learner that is declared "
-                "otherwise than before needs another name)"
-            ) from error
-        return Learning.restored(saved, learner, self._new_guard)
 
     async def _wanted(self) -> RoleChange | None:
         """The champion of this schema by the journal; others are other learners' business."""
@@ -239,19 +224,19 @@ class Learn:
 
     async def _begin(self, change: RoleChange) -> None:
         """A learner for another release, at the offset its training data reached."""
-        name = change.release
-        try:
-            release = await asyncio.to_thread(self._releases.load, name)
-            learner = await asyncio.to_thread(
-                warm_start, self._project.learner, release, self._schema
-            )
-            place = await asyncio.to_thread(self._releases.trained_to, name)
-        except TidemillError as error:
-            return self._releases.refuse(change, str(error))
         # A release that answered before goes on counting: no two snapshots have one name.
-        learning = Learning(name, learner, place, number=self._numbers.get(name, 0))
+        name, number = change.release, self._numbers.get(change.release, 0)
+        learning = None
+        if self._halt is None:  # else it has learned what is put aside now
+            skipped = self._champion.place.skipped if self._champion else []
+            learning = await self._origins.from_beside(name, number, skipped)
+        if learning is None:
+            try:
+                learning = await asyncio.to_thread(self._origins.at_release, name, number)
+            except TidemillError as error:
+                return self._releases.refuse(change, str(error))
         if self._champion is None:
-            self._champion, self._unsaved = learning.guarded(self._new_guard()), True
+            self._champion, self._unsaved = learning.guarded(self._origins.new_guard()), True
             return
         learning.place.skipped = list(self._champion.place.skipped)
         self._candidate = CatchUp(learning, self._project.task, self._clock.now_ms(), change)
@@ -280,12 +265,19 @@ class Learn:
     async def _take_over(self, candidate: CatchUp, champion: Learning) -> None:
         learning = candidate.learning
         learning.place.unguarded = champion.place.unguarded
-        self._champion = learning.guarded(champion.guard or self._new_guard())
+        # A copy: what the one before goes on with beside has its own window.
+        guard = champion.guard.clone() if champion.guard else self._origins.new_guard()
+        self._champion = learning.guarded(guard)
         self._candidate = None
         self.progress.drop_candidate()
         self._snapshots.begin()
+        blobs: list[tuple[str, bytes]] = []
+        if candidate.change.watched == champion.release:
+            champion.number += 1
+            beside, now = self._origins.beside(champion.release), self._clock.now_ms()
+            _, blobs = await asyncio.to_thread(beside.encode, champion, now)
         numbers = {f"{_NUMBER}{champion.release}": str(champion.number).encode()}
-        await self._publish(side_set=numbers)
+        await self._publish(side_set=numbers, blobs=blobs)
         if candidate.alert is not None:
             self._alerts.ended(candidate.alert, "it has taken over")
 
@@ -373,20 +365,10 @@ class Learn:
         return Announcement(
             "snapshot", self._project.learner.name, learning.release, learning.number,
             digest(stored), self._clock.now_ms(), learning.place.examples, produced,
+            learning.offset,
         )  # fmt: skip
-
-    def _new_guard(self) -> Guard:
-        return Guard(self._project.breaker, self._project.task)
 
 
 def _numbers_in(side: Mapping[str, bytes]) -> dict[str, int]:
     numbers = {name: int(value) for name, value in side.items() if name.startswith(_NUMBER)}
     return {name.removeprefix(_NUMBER): number for name, number in numbers.items()}
-
-
-def _example(message: Message) -> Example:
-    try:
-        example: Example = decode(Example, message.value or b"")
-    except msgspec.DecodeError as error:
-        raise ArtifactError(f"{EXAMPLES} offset {message.offset}: {error}") from error
-    return example

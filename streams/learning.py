@@ -5,16 +5,33 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from learners.guard import Guard, Trip
 from learners.learner import Learner
 from learners.snapshot import Snapshot
-from tidemill.wire import Example, vectors
+from tidemill.bus import Message
+from tidemill.errors import ArtifactError
+from tidemill.topics import EXAMPLES
+from tidemill.wire import Example, decode, vectors
 
 Placed = tuple[int, Example]
 """An example and its offset."""
+
+
+def placed_in(messages: Sequence[Message]) -> list[Placed]:
+    """The examples of these records. Raises ArtifactError for one that cannot be read."""
+    return [(message.offset, _example(message)) for message in messages]
+
+
+def _example(message: Message) -> Example:
+    try:
+        example: Example = decode(Example, message.value or b"")
+    except msgspec.DecodeError as error:
+        raise ArtifactError(f"{EXAMPLES} offset {message.offset}: {error}") from error
+    return example
 
 
 @dataclass

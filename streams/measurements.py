@@ -8,7 +8,7 @@ from typing import Any
 
 import prometheus_client
 
-from tidemill.metrics import NAMES
+from tidemill.metrics import NAMES, PROCESS_NAMESPACE
 
 _KINDS: dict[str, Any] = {
     "counter": prometheus_client.Counter,
@@ -18,6 +18,7 @@ _KINDS: dict[str, Any] = {
 _USED = (
     "tidemill_events_read_total",
     "tidemill_events_applied_total",
+    "tidemill_event_to_feature_seconds",
     "tidemill_dead_letters_total",
     "tidemill_labels_joined_total",
     "tidemill_labels_refused_total",
@@ -48,18 +49,23 @@ _USED = (
     "tidemill_drift_alerts_total",
 )
 
+_BOUNDS = {
+    "tidemill_batch_seconds": prometheus_client.Histogram.DEFAULT_BUCKETS,
+    "tidemill_event_to_feature_seconds": (
+        0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 600, 3_600, 86_400,
+    ),
+}  # fmt: skip
+
 
 class Measurements:
     """Counts since this process started."""
 
     def __init__(self) -> None:
+        # Of each counter and histogram it would export when it was made, as a series of its own.
+        prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = prometheus_client.CollectorRegistry()
-        self._instruments = {
-            name: _KINDS[NAMES[name].kind](
-                name, NAMES[name].help, NAMES[name].labels, registry=self.registry
-            )
-            for name in _USED
-        }
+        self._instruments = {name: _instrument(name, self.registry) for name in _USED}
+        prometheus_client.ProcessCollector(namespace=PROCESS_NAMESPACE, registry=self.registry)
         self.totals: Counter[str] = Counter()
         self.lags: dict[str, int] = {}
         self._labelled: dict[str, set[tuple[str, ...]]] = {}
@@ -86,11 +92,22 @@ class Measurements:
             instrument.remove(*gone)
         self._labelled[name] = labelled
 
+    def observe(self, name: str, value: float, **labels: str) -> None:
+        """Add one value to a histogram."""
+        instrument = self._instruments[name]
+        (instrument.labels(**labels) if labels else instrument).observe(value)
+
     def batch(self, step: str, seconds: float) -> None:
         """Note how long a micro-batch took."""
-        self._instruments["tidemill_batch_seconds"].labels(step=step).observe(seconds)
+        self.observe("tidemill_batch_seconds", seconds, step=step)
 
     def lag(self, step: str, records: int) -> None:
         """Note how many records wait for a step."""
         self.lags[step] = records
         self._instruments["tidemill_consumer_lag_records"].labels(step=step).set(records)
+
+
+def _instrument(name: str, registry: prometheus_client.CollectorRegistry) -> Any:
+    metric = NAMES[name]
+    more = {"buckets": _BOUNDS[name]} if metric.kind == "histogram" else {}
+    return _KINDS[metric.kind](name, metric.help, metric.labels, registry=registry, **more)

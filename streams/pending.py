@@ -9,6 +9,7 @@ from typing import Literal
 import msgspec
 
 from streams.label_policy import Gathered
+from tidemill.bus import Headers
 from tidemill.wire import LabelEvent, Prediction
 
 Outcome = Literal["joined", "missing", "expired"]
@@ -17,7 +18,7 @@ Outcome = Literal["joined", "missing", "expired"]
 class KeptLabel(msgspec.Struct, frozen=True, array_like=True):
     """A label with its place in the log, when the broker stamped it, and its bytes.
 
-    Has what a `Message` has, so that it can still become a dead letter as it came.
+    Has what a `Message` has, so that it can still become a dead letter.
     """
 
     label: LabelEvent
@@ -34,6 +35,11 @@ class KeptLabel(msgspec.Struct, frozen=True, array_like=True):
     def value(self) -> bytes | None:
         """The record's bytes."""
         return self.body or msgspec.json.encode(self.label)
+
+    @property
+    def headers(self) -> Headers:
+        """Nothing: what stood beside it is not kept while it waits."""
+        return ()
 
 
 class Waiting(msgspec.Struct, frozen=True, array_like=True, tag="p"):

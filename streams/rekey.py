@@ -85,7 +85,8 @@ class Rekey:
         if decision.admitted:
             self._dead_letters.good()
         next_offset = messages[-1].offset + 1
-        await self._send(partition, next_offset, decision.admitted)
+        produced_ms = messages[0].timestamp
+        await self._send(partition, next_offset, decision.admitted, produced_ms)
         await self._dead_letters.send(self._names.topic(EVENTS), partition, decision.refused)
         counters = {
             "events_read": len(messages),
@@ -126,10 +127,12 @@ class Rekey:
     async def close(self) -> None:
         """Nothing waits."""
 
-    async def _send(self, source: int, next_offset: int, admitted: dict[int, Admitted]) -> None:
+    async def _send(
+        self, source: int, next_offset: int, admitted: dict[int, Admitted], produced_ms: int = 0
+    ) -> None:
         """One record to every partition of updates, rows or not."""
         batches = [
-            UpdateBatch(self._state, source, next_offset, groups)
+            UpdateBatch(self._state, source, next_offset, groups, produced_ms)
             for groups in self._rekey(source, admitted)
         ]
         await asyncio.gather(

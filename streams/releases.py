@@ -10,18 +10,16 @@ from functools import partial
 import structlog
 
 from learners.learner import Frozen
-from learners.release import load_release
+from learners.release import load_release, trained_to
 from streams.learning import Place
 from tidemill.clock import Clock
 from tidemill.declaration import Project
 from tidemill.errors import TidemillError
 from tidemill.registry import Registry
 from tidemill.roles import RoleChange, Standings, is_order
-from tidemill.topics import EXAMPLES
 from tidemill.wire import Announcement
 
 BY = "worker"
-_SEQUENCE = "sequence:"
 _log = structlog.get_logger()
 
 
@@ -86,10 +84,4 @@ class Releases:
 
     def trained_to(self, release: str) -> Place:
         """Where its learner goes on in the log of examples. Raises ArtifactError."""
-        reached = self._registry.manifest(release).offsets
-        sequences = {
-            int(name.removeprefix(_SEQUENCE)): value
-            for name, value in reached.items()
-            if name.startswith(_SEQUENCE)
-        }
-        return Place(reached.get(f"{EXAMPLES}:0", 0), sequences)
+        return Place(*trained_to(self._registry.manifest(release)))

@@ -54,6 +54,15 @@ class Snapshots:
             blobs.append((self._names.checkpoint(self._learner), good.encode()))
         return data, blobs
 
+    def last(self, learning: Learning, now_ms: int) -> list[tuple[str, bytes]]:
+        """The blobs of a whole snapshot after which there are no more; empty ones are to go."""
+        self.begin()
+        _, blobs = self.encode(learning, now_ms)
+        if not isinstance(learning.learner, Incremental):
+            return blobs
+        changes = range(1, MOST_CHANGES + 2)
+        return [*blobs, *((self._names.snapshot(self._learner, n), b"") for n in changes)]
+
     async def read(self) -> tuple[list[Snapshot], bytes, Snapshot | None] | None:
         """The newest whole snapshot with all changes, the last one's bytes, and the checkpoint.
 

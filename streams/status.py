@@ -65,7 +65,7 @@ class StatusBoard:
         document = {
             "alive": True, "seen_ms": now, "series": list(self._series), "counts": counts,
             "skew": await self._skew(), "quality": self._quality.report(),
-            "paused": self._paused(),
+            "paused": self._paused(), "trial": await self._trial(),
         }  # fmt: skip
         await self._store.write(
             [
@@ -111,6 +111,11 @@ class StatusBoard:
             self._measurements.gauge("tidemill_skew_vectors", results.get(result, 0), result=result)
         self._results = tuple(results)
         return found
+
+    async def _trial(self) -> msgspec.Raw | None:
+        """How the challengers do (see `tidemill.trial_report`); None where there was never one."""
+        (data,) = await self._store.read([self._names.trial()])
+        return msgspec.Raw(data) if data else None
 
     async def _counts(self) -> tuple[dict[str, int], int]:
         """Totals from the fences (exact across crashes) and the stream's time."""

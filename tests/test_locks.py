@@ -30,7 +30,7 @@ def declared() -> list[tuple[str, Requirement]]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
     demo = [*project["dependencies"], *extras["demo"]]
-    dev = [r for extra in ("dev", "torch", "dask", "mlflow", "onnx") for r in extras[extra]]
+    dev = [r for extra, needed in extras.items() if extra != "demo" for r in needed]
     return [("demo", Requirement(r)) for r in demo] + [("dev", Requirement(r)) for r in dev]
 
 

@@ -27,9 +27,11 @@ from tidemill.gate import Gate
 from tidemill.label import Label
 from tidemill.learner_kinds import EmbeddingNet, Linear, Mixture, River, TreeHead
 from tidemill.search import Between, OneOf, Search
+from tidemill.serving import Serving
 from tidemill.sources import Entity, Event, Request
 from tidemill.static_row import StaticRow
 from tidemill.trainer_kinds import LightGBM, LinearModel, NetModel, OwnModel
+from tidemill.trial import Trial
 
 __version__ = "0.1.0"
 __all__ = [
@@ -59,9 +61,11 @@ __all__ = [
     "RequestFeature",
     "River",
     "Search",
+    "Serving",
     "Share",
     "StaticRow",
     "TreeHead",
+    "Trial",
     "Window",
     "absolute",
     "category",

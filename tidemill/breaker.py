@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tidemill.checks import check_range, check_whole
+
+_NONE = 1e9  # no limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +31,11 @@ class Breaker:
     def __post_init__(self) -> None:
         check_whole("Breaker.window", self.window, 10, 10_000_000)
         for name in ("label_shift", "calibration", "producer_loss", "update_norm"):
-            check_range(f"Breaker.{name}", getattr(self, name), 1e-6, 1e9)
+            check_range(f"Breaker.{name}", getattr(self, name), 1e-6, _NONE)
         check_range("Breaker.producer_share", self.producer_share, 0.01, 1)
+
+    def of_learner(self) -> Breaker:
+        """The limits on what a learner does; what all are fed is judged elsewhere."""
+        return replace(
+            self, label_shift=_NONE, calibration=_NONE, producer_loss=_NONE, producer_share=1.0
+        )

@@ -5,6 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
+Headers = Sequence[tuple[str, bytes]]
+"""What stands beside a record's bytes, such as `traceparent`."""
+
+Outgoing = tuple[bytes | None, bytes] | tuple[bytes | None, bytes, Headers]
+"""A record to be written: key, value and, where there are any, headers."""
+
 
 class Message(Protocol):
     """One record as it was read."""
@@ -29,6 +35,11 @@ class Message(Protocol):
         """When it was produced, ms since 1970."""
         ...
 
+    @property
+    def headers(self) -> Headers:
+        """What stands beside it; mostly nothing."""
+        ...
+
 
 class Producer(Protocol):
     """Writes records to the project's topics; the client behind it batches and retries."""
@@ -36,10 +47,10 @@ class Producer(Protocol):
     async def send_many(
         self,
         kind: str,
-        records: Sequence[tuple[bytes | None, bytes]],
+        records: Sequence[Outgoing],
         partition: int | None = None,
     ) -> Mapping[int, int]:
-        """Write (key, value) records, in order, to the topic of this kind (see `tidemill.topics`).
+        """Write records, in order, to the topic of this kind (see `tidemill.topics`).
 
         Goes to `partition`, or where each key's hash says. Returns when the broker has acknowledged
         all of them: for each partition written to, the offset that follows. Raises BusUnavailable

@@ -25,10 +25,12 @@ from tidemill.gate import Gate
 from tidemill.label import Label
 from tidemill.learner_kinds import LearnerKind, Mixture, TreeHead
 from tidemill.search import Search
+from tidemill.serving import Serving
 from tidemill.sources import Entity, Event, Request
 from tidemill.static_row import StaticRow
 from tidemill.tasks import Task
 from tidemill.trainer_kinds import LightGBM, TrainerKind
+from tidemill.trial import Trial
 
 LABEL_EVENT, LABEL_VALUE = "label", "value"
 
@@ -72,6 +74,8 @@ class Project:
     dataset: DatasetRule = DatasetRule()
     search: Search | None = None
     compression: Compression | None = None
+    serving: Serving = Serving()
+    trial: Trial = Trial()
 
     def __post_init__(self) -> None:
         check_name("Project.name", self.name)
@@ -94,6 +98,8 @@ class Project:
             ("gate", Gate, "a Gate"),
             ("breaker", Breaker, "a Breaker"),
             ("dataset", DatasetRule, "a DatasetRule"),
+            ("serving", Serving, "a Serving"),
+            ("trial", Trial, "a Trial"),
         )
         for attribute, kind, allowed in single:
             check_kind(f"Project.{attribute}", (getattr(self, attribute),), kind, allowed)
@@ -164,6 +170,9 @@ class Project:
         check_fits(rule, self.request, self.feature_names, binary, judged)
 
     def _check_watched(self) -> None:
+        if self.serving.sticky is not None:
+            names = [entity.name for entity in self.entities]
+            check_one_of("Serving.sticky", self.serving.sticky, names)
         check_unique("Project.slices", self.slices)
         for name in self.slices:
             check_one_of("Project.slices", name, [field.name for field in self.request.columns])

@@ -17,6 +17,8 @@
     ├── LockedError           another process holds the lock
     ├── TrainingFailed        a training that cannot give a model
     └── GateRefused           a trained model is not good enough to publish
+
+The client of the api has a branch of its own, under ClientError (`tidemill/client/errors.py`).
 """
 
 from __future__ import annotations

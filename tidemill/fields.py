@@ -15,6 +15,8 @@ from tidemill.expressions import Column, Expression
 
 FieldType = type[str] | type[float] | type[int] | type[bool]
 RESERVED_FIELDS = ("event", "id", "time")
+# A column is float64: a whole number beyond this would change its value on the way.
+LARGEST_WHOLE = 2**53
 _FIELD_TYPES: dict[Any, tuple[FieldType, bool]] = {
     kind: (base, optional)
     for base in (str, float, int, bool)

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from tidemill.bus import Assigned, Revoked
+from tidemill.bus import Assigned, Headers, Outgoing, Revoked
 from tidemill.clock import Clock
 from tidemill.errors import BusUnavailable, LogLost
 from tidemill.topics import ALL, MODELS, Names
@@ -22,6 +22,7 @@ class MemoryMessage:
     key: bytes | None
     value: bytes | None
     timestamp: int
+    headers: Headers = ()
 
 
 class MemoryBus:
@@ -39,11 +40,16 @@ class MemoryBus:
         self._appended = asyncio.Event()
 
     def append(
-        self, kind: str, value: bytes | None, key: bytes | None = None, partition: int | None = None
+        self,
+        kind: str,
+        value: bytes | None,
+        key: bytes | None = None,
+        partition: int | None = None,
+        headers: Headers = (),
     ) -> MemoryMessage:
         """Write one record, also when the bus is not reachable; a value of None is a tombstone."""
         log = self._logs[kind, self.place(kind, key, partition)[0]]
-        message = MemoryMessage(len(log), key, value, self._clock.now_ms())
+        message = MemoryMessage(len(log), key, value, self._clock.now_ms(), headers)
         log.append(message)
         self._appended.set()
         self._appended = asyncio.Event()
@@ -121,17 +127,17 @@ class MemoryProducer:
     async def send_many(
         self,
         kind: str,
-        records: Sequence[tuple[bytes | None, bytes]],
+        records: Sequence[Outgoing],
         partition: int | None = None,
     ) -> Mapping[int, int]:
         """Append all, or the first of them when the bus breaks in between."""
         await asyncio.sleep(0)  # as a network does, let others run first
         ends: dict[int, int] = {}
-        for key, value in records:
+        for key, value, *headers in records:
             self._bus.take_room()
             place, offset = self._bus.place(kind, key, partition)
             ends[place] = offset + 1
-            self._bus.append(kind, value, key, place)
+            self._bus.append(kind, value, key, place, *headers)
         return ends
 
 

@@ -15,6 +15,7 @@ from typing import Literal
 
 import msgspec
 
+from tidemill.audit import AuditLog, Deed
 from tidemill.durable import sync_folder, write_durably, write_whole
 from tidemill.errors import ArtifactError, InputError, LockedError
 from tidemill.roles import Journal, RoleChange, Standings
@@ -65,6 +66,7 @@ class Registry:
         self.home, self.folder = home, home / "releases" / project
         self._keys = keys or Keys(home)
         self._journal = Journal(self.folder / ROLES)
+        self._audit = AuditLog(home, project)
 
     def names(self) -> list[str]:
         """The published releases, oldest first (r0001, r0002, …)."""
@@ -94,7 +96,11 @@ class Registry:
             missing = self._not_entered(changes)
             change = decide(Standings([*changes, *missing], self.names()))
             made.extend([change] if change else [])
-            return [*missing, *made]
+            entered = [*missing, *made]
+            # Told first: a change that the audit log does not take is not made.
+            for each in entered:
+                self._audit.append(each.time_ms, _told(each))
+            return entered
 
         self._journal.append(with_missing)
         return made[0] if made else None
@@ -279,3 +285,11 @@ def _names(folder: Path) -> list[str]:
     names = [p.name for p in folder.iterdir() if _NAME.fullmatch(p.name)]
     found = (name for name in names if (folder / name / MANIFEST).is_file())
     return sorted(found, key=lambda name: int(name[1:]))
+
+
+def _told(change: RoleChange) -> Deed:
+    """A role change as the audit log tells it: whatever of it is said."""
+    detail = msgspec.to_builtins(change)
+    for name in ("release", "by", "time_ms"):
+        detail.pop(name, None)
+    return Deed(change.by or "unnamed", "role", change.release, detail)

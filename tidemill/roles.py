@@ -18,8 +18,13 @@ import msgspec
 from tidemill.durable import sync_folder
 from tidemill.errors import ArtifactError
 
-Action = Literal["published", "promoted", "challenger", "rolled_back", "retired", "given_up"]
+Action = Literal[
+    "published", "promoted", "challenger", "rolled_back", "retired", "given_up", "unwatched"
+]
 Role = Literal["champion", "challenger", "former", "rolled_back", "retired", "given_up"]
+BY_TRIAL = "trial"
+"""Who says so when neither an operator nor batch does: the comparison on matured labels."""
+
 _ORDERS = ("promoted", "rolled_back")
 
 
@@ -28,8 +33,11 @@ class RoleChange(msgspec.Struct, frozen=True, omit_defaults=True):
 
     `published`, `promoted` and `rolled_back` make it the champion of its schema, the last by taking
     the place of the newer release `instead_of`, which is out from then on. `challenger` sets it
-    beside the champion, `retired` takes it out for good, `given_up` says that it did not become
-    what it was published for. `by` and `why` are an operator's, or the process and its reason.
+    beside the champion, to answer `share` of the requests (0: none, it is only scored); `retired`
+    takes it out for good, `given_up` says that it did not become what it was published for. The
+    champion before, where it is `watched`, goes on beside the one promoted, until another is
+    champion or `unwatched` ends it. `by` and `why` are an operator's, or the process and its
+    reason.
     """
 
     release: str
@@ -40,6 +48,8 @@ class RoleChange(msgspec.Struct, frozen=True, omit_defaults=True):
     why: str = ""
     forced: bool = False
     instead_of: str = ""
+    share: float = 0.0
+    watched: str = ""
 
 
 class Standings:
@@ -48,25 +58,41 @@ class Standings:
     def __init__(self, changes: Sequence[RoleChange], present: Collection[str]) -> None:
         self.changes = tuple(changes)
         self._line: dict[str, RoleChange] = {}  # those that may answer, the newest order last
+        self._beside: dict[str, RoleChange] = {}  # the challengers, the newest last
         self._out: dict[str, Role] = {}
         self._known = {change.release for change in changes}
         for change in changes:
             self._apply(change)
         for gone in self._known.difference(present):
-            self._line.pop(gone, None)
-            self._out.pop(gone, None)
+            for group in (self._line, self._beside, self._out):
+                group.pop(gone, None)
 
     def _apply(self, change: RoleChange) -> None:
-        self._line.pop(change.release, None)
-        self._out.pop(change.release, None)
+        for name in (change.release, change.instead_of):
+            self._end_watch(name)
+        if change.action == "unwatched":
+            return
+        if change.action == "challenger" and change.release in self._beside:
+            self._beside[change.release] = change  # its place among them stays
+            return
+        for group in (self._line, self._beside, self._out):
+            group.pop(change.release, None)
         if change.instead_of:
             self._line.pop(change.instead_of, None)
+            self._beside.pop(change.instead_of, None)
             self._out[change.instead_of] = "rolled_back"
         match change.action:
-            case "challenger" | "retired" | "given_up":
+            case "challenger":
+                self._beside[change.release] = change
+            case "retired" | "given_up":
                 self._out[change.release] = change.action
             case _:
                 self._line[change.release] = change
+
+    def _end_watch(self, release: str) -> None:
+        for name, made in self._line.items():
+            if release and made.watched == release:
+                self._line[name] = msgspec.structs.replace(made, watched="")
 
     @property
     def names(self) -> frozenset[str]:
@@ -88,21 +114,38 @@ class Standings:
         line = [change.release for change in self._line.values() if change.schema == schema]
         return line[-2] if len(line) > 1 else None
 
-    def challengers(self) -> list[str]:
-        """The releases beside the champions, the newest last."""
-        return [release for release, role in self._out.items() if role == "challenger"]
+    def watched(self, schema: str) -> str | None:
+        """The champion before, while it goes on beside the one that took its place."""
+        champion = self.champion(schema)
+        found = champion.watched if champion else ""
+        return found if found in self._line else None
+
+    def challengers(self, schema: str | None = None) -> list[str]:
+        """The releases beside the champions (of this schema), the newest last.
+
+        A former champion that is watched is the first: it answers nothing.
+        """
+        schemas = dict.fromkeys(change.schema for change in self._line.values())
+        former = [self.watched(each) for each in schemas if schema in (None, each)]
+        beside = [c.release for c in self._beside.values() if schema in (None, c.schema)]
+        return [*filter(None, former), *beside]
+
+    def share(self, release: str) -> float:
+        """The share of the requests that a challenger answers; 0 for every other release."""
+        change = self._beside.get(release)
+        return change.share if change else 0.0
 
     def role(self, release: str) -> Role | None:
         """What a release is; None for one that is not there."""
         change = self._line.get(release)
         if change is None:
-            return self._out.get(release)
+            return "challenger" if release in self._beside else self._out.get(release)
         champion = self.champion(change.schema)
         return "champion" if champion is change else "former"
 
 
 def is_order(change: RoleChange) -> bool:
-    """True when an operator made it the champion: that is not for a worker to judge."""
+    """True when an operator or a trial made it the champion: then it is not judged once more."""
     return change.action in _ORDERS
 
 

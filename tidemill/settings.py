@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Literal
 
 import pydantic
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -11,6 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from tidemill.errors import SettingsError
 
 _PASSWORD = re.compile(r"://[^@\s]*@")
+_SECURE_URL = r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]).+$"
 
 
 class Settings(BaseSettings):
@@ -20,10 +22,30 @@ class Settings(BaseSettings):
 
     kafka: str | None = None
     """Bootstrap servers, host:port[,host:port]; none means embedded services."""
+    kafka_tls: bool = False
+    """Speak TLS with the broker, whose certificate and name are checked."""
+    kafka_ca: Path | None = None
+    """The authorities (PEM) that the broker's certificate is checked with; none: the system's."""
+    kafka_certificate: Path | None = None
+    """The client's own certificate (PEM), where the broker asks for one."""
+    kafka_key: Path | None = None
+    """The key of that certificate (PEM); none means it lies in the certificate's file."""
+    kafka_sasl: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] | None = None
+    """How to log in at the broker; none means not at all."""
+    kafka_user: str | None = None
+    """The name to log in with."""
+    kafka_password: pydantic.SecretStr | None = None
+    """The password to log in with."""
     redis: pydantic.RedisDsn | None = pydantic.Field(default=None, repr=False)
     """URL of Redis or Valkey, redis://host:port/db."""
     redis_cluster: bool = False
     """The server at that URL belongs to a Redis Cluster: find and use its other nodes too."""
+    redis_ca: Path | None = None
+    """The authorities (PEM) that a rediss:// server is checked with; none means the system's."""
+    redis_certificate: Path | None = None
+    """The client's own certificate (PEM), where the store asks for one."""
+    redis_key: Path | None = None
+    """The key of that certificate (PEM); none means it lies in the certificate's file."""
     home: Path = Path(".tidemill")
     """Where releases, the archive and embedded services keep their data."""
     signing_key: Path | None = None
@@ -66,6 +88,34 @@ class Settings(BaseSettings):
     """The largest request body."""
     batch_limit: int = pydantic.Field(default=1_000, ge=1)
     """The most requests in one call of /v1/score:batch."""
+    open: bool = False
+    """Let an api without any key or issuer listen on other addresses than loopback."""
+    admin_port: int | None = pydantic.Field(default=None, ge=1, le=65_535)
+    """The port of roles, metrics and console, which the other then has not; none: one for all."""
+    admin_host: str = "127.0.0.1"
+    """The address that the admin port listens on."""
+    oidc_issuer: str | None = pydantic.Field(default=None, pattern=_SECURE_URL)
+    """The issuer whose bearer tokens are taken, as they name it; none means no tokens."""
+    oidc_audience: str | None = None
+    """The audience that a token must name; needed with an issuer."""
+    oidc_keys: str | None = pydantic.Field(default=None, pattern=_SECURE_URL)
+    """Where the issuer's public keys are (JWKS); none means that its discovery document says it."""
+    oidc_claim: str = pydantic.Field(default="scope", min_length=1)
+    """The claim that lists a token's scopes: words in one text, or a list."""
+    oidc_prefix: str = "tidemill:"
+    """What stands before our scopes in that claim, such as tidemill:score."""
+    rate_limit: int = pydantic.Field(default=0, ge=0, le=1_000_000_000)
+    """Requests in a window for a caller whose key says nothing of its own; 0 means no limit."""
+    rate_window_seconds: int = pydantic.Field(default=60, ge=1, le=86_400)
+    """The length of that window."""
+    request_seconds: int = pydantic.Field(default=10, ge=1, le=600)
+    """How long a caller may take to send a request, head and body."""
+    head_limit_bytes: int = pydantic.Field(default=32_768, ge=1_024, le=1_048_576)
+    """The largest head of a request: its path, query and headers."""
+    traces: str | None = pydantic.Field(default=None, repr=False, pattern=r"^https?://.")
+    """Where traces of requests go (OTLP over HTTP), http://host:4318/v1/traces; none: nowhere."""
+    trace_share: float = pydantic.Field(default=0.01, ge=0, le=1)
+    """The share of requests that are traced of those whose caller does not say."""
     notify: str | None = None
     """A command that gets the result of every retrain and job as JSON on its standard input."""
 
@@ -77,5 +127,5 @@ def read_settings() -> Settings:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         name = "TIDEMILL_" + "_".join(str(part) for part in first["loc"]).upper()
-        found = _PASSWORD.sub("://***@", repr(first["input"]))
+        found = "***" if "PASSWORD" in name else _PASSWORD.sub("://***@", repr(first["input"]))
         raise SettingsError(f"{name}: found {found}; {first['msg']}") from None

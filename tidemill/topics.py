@@ -25,7 +25,7 @@ SINGLE_PARTITION = (EXAMPLES, MODELS, ALERTS, DEADLETTERS, BADCASES, QUARANTINE)
 FEATURE_STEPS = (EVENTS, UPDATES)  # steps whose effects are the entities' state
 DEFINITIONS = "definitions"  # the fence and hash that hold which declarations have a state
 # Steps whose effects belong to one schema; `worker` are the agents of low-rate topics.
-SCHEMA_STEPS = ("learn", "worker")
+SCHEMA_STEPS = ("learn", "challengers", "worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +144,21 @@ class Names:
         """What the skew meter found when it last looked at this schema's vectors (JSON)."""
         return f"{{{self.project}:0}}:{_joined('skew', self.schema)}"
 
+    def idempotency(self, key: str) -> str:
+        """What was answered to a request with this idempotency key; it is forgotten by itself."""
+        return f"{{{self.project}:{self.entity_partition(key)}}}:idempotency:{key}"
+
+    def trial(self) -> str:
+        """How the challengers of this schema do beside its champion (JSON, `TrialReport`)."""
+        return f"{{{self.project}:0}}:{_joined('trial', self.schema)}"
+
     def jobs(self) -> str:
         """The scheduler's jobs of this project, waiting, running and ended (JSON)."""
         return f"{{{self.project}:0}}:jobs"
+
+    def limit(self, caller: str) -> str:
+        """How much of its quota a caller of the api has used in this window (text); it expires."""
+        return f"{{{self.project}:0}}:limit:{caller}"
 
 
 @lru_cache(maxsize=256)

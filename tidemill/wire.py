@@ -23,11 +23,26 @@ class Record(msgspec.Struct, frozen=True, array_like=True):
         return _ENCODER.encode(self)
 
 
+class ArmScore(msgspec.Struct, frozen=True, array_like=True):
+    """What another model than the one that answered says for the same vector.
+
+    `offset` is how far its learner had come; `score` is NaN where it failed.
+    """
+
+    release: str
+    snapshot: int
+    offset: int
+    score: float
+
+
 class Prediction(Record, frozen=True):
     """One scored request, logged with the vector it used.
 
     `score` is the probability answered; `baseline` is what the frozen release says for the same
     vector. `request` is the request as JSON with its `time`; empty in records of earlier versions.
+    `offset` is how far in the examples the learner that answered had come: before it lies all it
+    knew. `arm` says as what the model answered: `champion`, `canary`, or `default` where the
+    features were too old for either. `arms` are the other models' scores.
     """
 
     id: str
@@ -41,6 +56,9 @@ class Prediction(Record, frozen=True):
     snapshot: int
     scored_ms: int
     request: bytes = b""
+    offset: int = 0
+    arm: str = "champion"
+    arms: list[ArmScore] = []
 
 
 class LabelEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -116,17 +134,19 @@ class UpdateBatch(Record, frozen=True):
 
     `state` says for which state of the entities (`FeaturePlan.state`); the fold of another passes
     it over. `next_offset` follows the micro-batch. Sent to every target partition, rows or not, so
-    that each knows how far the source has been applied.
+    that each knows how far the source has been applied. `produced_ms` is when the first of
+    its events was stamped by broker or producer, 0 where nobody knows.
     """
 
     state: str
     source: int
     next_offset: int
     groups: list[UpdateGroup]
+    produced_ms: int = 0
 
 
 class DeadLetter(Record, frozen=True):
-    """Input that could not be used: its bytes, place and cause."""
+    """Input that could not be used: its bytes and headers, place and cause."""
 
     topic: str
     partition: int
@@ -136,13 +156,15 @@ class DeadLetter(Record, frozen=True):
     key: bytes | None
     value: bytes
     time_ms: int
+    headers: list[tuple[str, bytes]] = []
 
 
 class Announcement(Record, frozen=True):
     """A release published by batch or a snapshot published by a learner.
 
     `sha256` is the hex digest of the snapshot's bytes or of the release's manifest.
-    `labels_produced_ms` are the times of the labels this snapshot learned since the one before.
+    `labels_produced_ms` are the times of the labels this snapshot learned since the one before,
+    `offset` is how far in the examples it has come.
     """
 
     kind: Literal["release", "snapshot"]
@@ -153,6 +175,7 @@ class Announcement(Record, frozen=True):
     time_ms: int
     examples: int = 0
     labels_produced_ms: list[int] = []
+    offset: int = 0
 
 
 class Alert(Record, frozen=True):
@@ -161,8 +184,10 @@ class Alert(Record, frozen=True):
     `name` says what kind of thing (`paused`: the step `subject` waits for the store or the broker;
     `cut_over`: a release for other features cannot be served; `learning_paused`: the breaker
     stopped the learner `subject`; `release_given_up`; `release_slow`: one that an operator ordered
-    has not caught up; `drift` of the `subject` loss, score or features; `skew`); `began_ms` is the
-    same in both records and ties them together.
+    has not caught up; `challenger_promoted`, `champion_rolled_back`, `challenger_silenced`,
+    `challenger_retired` and `challenger_refused` of a trial, which have no end; `drift` of the
+    `subject` loss, score or features; `skew`); `began_ms` is the same in both records and ties them
+    together.
     """
 
     name: str

@@ -14,15 +14,9 @@ import msgspec
 
 from batch.datasets.store import DatasetStore
 from batch.run import Runs
-from features.archive.answers import (
-    Answered,
-    FoundLabel,
-    FoundPrediction,
-    answered_by,
-    find_labels,
-    find_prediction,
-)
+from features.archive.answers import Answered, FoundLabel, answered_by, find_labels
 from features.archive.files import archived_rows
+from features.archive.predictions import FoundPrediction, find_prediction
 from learners.prior import PRIOR
 from tidemill.errors import InputError, TidemillError
 from tidemill.registry import Registry

@@ -174,7 +174,9 @@ class MlflowRuns:
 
     def _task(self, waiting: list[Queued]) -> Task:
         standings = self._registry.standings()
-        champion, challengers = standings.champion(), standings.challengers()
+        champion = standings.champion()
+        beside = standings.challengers()  # also a former champion, which is watched
+        challengers = [name for name in beside if standings.role(name) == "challenger"]
         digests = {name: self._digest(name) for name in self._registry.names()}
         return Task(
             self._uri,

@@ -1,4 +1,4 @@
-"""What an operator may order of a release: to become champion, to take its place back, to go."""
+"""What an operator may order of a release: to become champion or its challenger, to go."""
 
 from __future__ import annotations
 
@@ -68,6 +68,35 @@ def roll_back(
         return RoleChange(
             target, "rolled_back", manifest.schema, order.now_ms, order.by, order.why,
             forced=role == "retired", instead_of=champion.release if champion else "",
+        )  # fmt: skip
+
+    return registry.enter(decide)
+
+
+def challenge(registry: Registry, release: str, share: float, order: Order) -> RoleChange | None:
+    """Set a release beside the champion, to answer this share of the requests; None if it is.
+
+    A release that was retired needs `force`. Raises InputError, and ArtifactError for one that is
+    damaged or not signed.
+    """
+    manifest = _checked(registry, release)
+
+    def decide(standings: Standings) -> RoleChange | None:
+        role = _role(standings, release)
+        if role == "champion":
+            raise InputError("champion", release, "champion", "another role: it answers already")
+        if role == "retired" and not order.force:
+            raise InputError("retired", release, "retired", "another role, or --force")
+        others = [name for name in standings.challengers(manifest.schema) if name != release]
+        left = 1 - sum(map(standings.share, others))
+        if not 0 <= share < left:
+            allowed = f"from 0 (scored only) to less than {left:g}, which other challengers leave"
+            raise InputError("share", "share", f"{share:g}", allowed)
+        if role == "challenger" and standings.share(release) == share:
+            return None
+        return RoleChange(
+            release, "challenger", manifest.schema, order.now_ms, order.by, order.why,
+            forced=role == "retired", share=share,
         )  # fmt: skip
 
     return registry.enter(decide)

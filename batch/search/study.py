@@ -16,7 +16,7 @@ from optuna.trial import TrialState
 
 from batch.search.budget import REFINED, Budget
 from batch.search.objective import Objective, TrialFailed
-from batch.search.refine import refinement
+from batch.search.refine import early_copies, refinement
 from batch.search.samplers import new_sampler
 from batch.search.space import Parameters
 from batch.search.storage import Journal, database
@@ -198,11 +198,14 @@ class Study:
         if points is not None:
             point = next(each for each in points if key_of(each, {}) not in tried)
             self.enter(Start(point, "grid"))
-        elif budget.share(len(trials)) >= REFINED:
-            if (
-                start := refinement(trials, tried, budget.seconds_free(), budget.with_training)
-            ) is not None:
-                self.enter(Start(*start))
+            return
+        left, with_training = budget.seconds_free(), budget.with_training
+        if budget.share(len(trials)) >= REFINED:
+            refined = refinement(trials, tried, left, with_training)
+        else:
+            refined = early_copies(trials, tried, left, with_training)
+        if refined is not None:
+            self.enter(Start(*refined))
 
 
 def _tried(study: Any) -> set[str]:

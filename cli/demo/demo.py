@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 import uvloop
 
+from cli.broker import broker_of
 from cli.demo.backfill import Backfill
 from cli.demo.client import HttpClient, require_ok
 from cli.demo.history import History, read_history
@@ -248,7 +249,7 @@ async def _replay(run: _Run, children: Mapping[str, Child]) -> None:
         retraining = Retraining(options.retrains_ms, new_retrain, others, progress, watch)
         stack.callback(retraining.stop)
         async with (
-            connect_producer(str(run.settings.kafka), names) as producer,
+            connect_producer(broker_of(run.settings), names) as producer,
             _looking(looks, progress),
         ):
             connections = Connections(scores, labels, others, producer)

@@ -157,7 +157,7 @@ def spawn(launch: Launch, keep_open: tuple[int, ...] = ()) -> subprocess.Popen[b
                 pass_fds=keep_open,
                 # Ctrl-C reaches the whole terminal group; the parent decides the order of ends.
                 start_new_session=True,
-                preexec_fn=_die_with(os.getpid()) if on_linux else None,
+                preexec_fn=die_with(os.getpid()) if on_linux else None,
             )
     except (OSError, subprocess.SubprocessError) as error:
         raise ServiceError(f"{launch.name} cannot be started: {error}") from error
@@ -188,14 +188,15 @@ def last_lines(log_file: Path) -> list[str]:
     return [line.rstrip() for line in text.splitlines() if line.strip()][-_LOG_LINES:]
 
 
-def _die_with(parent: int) -> Callable[[], None]:
+def die_with(parent: int, number: int = signal.SIGKILL) -> Callable[[], None]:
+    """What a child does before it begins, so that the kernel signals it when its parent is gone."""
     # Loaded here, before the fork: between fork and exec the child must not take a lock.
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     prctl.argtypes = [ctypes.c_int, ctypes.c_ulong]
     prctl.restype = ctypes.c_int
 
     def in_child() -> None:
-        if prctl(_PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
+        if prctl(_PR_SET_PDEATHSIG, number) != 0:
             raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
         # A parent that died before the call above will send no signal any more.
         if os.getppid() != parent:

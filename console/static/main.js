@@ -6,10 +6,12 @@ import { CURVES } from "./curves.js";
 import { clock } from "./format.js";
 import { pill, showHeadline } from "./headline.js";
 import { loseJobs, showJobs } from "./jobs.js";
+import { takeKey } from "./key.js";
 import { poll } from "./poll.js";
 import { redrawQuality, showQuality } from "./quality.js";
 import { onSchemeChange } from "./theme.js";
 import { Track } from "./track.js";
+import { showTrial } from "./trial.js";
 
 const STATUS = "../v1/status";
 const JOBS = "../v1/jobs";
@@ -34,6 +36,7 @@ function draw() {
   showHeadline(status);
   drawCurves();
   showQuality(status);
+  showTrial(status);
   showBadCases(status.bad_cases ?? []);
 }
 
@@ -94,6 +97,8 @@ onSchemeChange(() => {
   redrawQuality();
 });
 setInterval(countDown, 1000);
+// Polls look again at once when the page comes online, and so they do with a key.
+takeKey(() => window.dispatchEvent(new Event("online")));
 poll(STATUS, { onStatus: connected, onFailure: lost });
 poll(JOBS, {
   onStatus: (jobs) => state.paused || showJobs(jobs, state.status?.now_ms ?? jobs.seen_ms ?? Date.now()),

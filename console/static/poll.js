@@ -1,5 +1,7 @@
 /** Fetch an answer once a second, and less and less often while it fails. */
 
+import { askForKey, keyHeaders } from "./key.js";
+
 const EVERY_MS = 1000;
 const LONGEST_MS = 30000;
 const TIMEOUT_MS = 5000;
@@ -43,9 +45,10 @@ export function poll(url, { onStatus, onFailure }, everyMs = EVERY_MS) {
 async function fetchStatus(url) {
   const response = await fetch(url, {
     cache: "no-store",
-    headers: { accept: "application/json" },
+    headers: { accept: "application/json", ...keyHeaders() },
     signal: AbortSignal.timeout(TIMEOUT_MS),
   });
+  if (response.status === 401 || response.status === 403) askForKey();
   if (!response.ok) throw new Error(`status answered ${response.status}`);
   return response.json();
 }

@@ -1,4 +1,4 @@
-"""Looks answers up in the archive: one by its id, and how many each release gave.
+"""Looks up what became of answers in the archive: their labels, and how many each release gave.
 
 No more is read than the columns asked for; every call may block on the disk.
 """
@@ -16,28 +16,8 @@ import pyarrow.compute as pc
 from features.archive.files import committed_files, stream_files
 from tidemill.topics import EXAMPLES, PREDICTIONS
 
-_PREDICTION = (
-    "id", "time", "key", "schema", "score", "baseline", "release", "snapshot", "scored_ms",
-    "partition", "offset",
-)  # fmt: skip
 _LABEL = ("time", "prediction_id", "label", "label_time", "kind", "offset")
 _VERSION = ("time", "release", "snapshot")
-
-
-class FoundPrediction(msgspec.Struct, frozen=True):
-    """One answer as it was logged; `partition` and `offset` are its place in the log."""
-
-    id: str
-    time: int
-    key: str
-    schema: str
-    score: float
-    baseline: float
-    release: str
-    snapshot: int
-    scored_ms: int
-    partition: int
-    offset: int
 
 
 class FoundLabel(msgspec.Struct, frozen=True):
@@ -57,31 +37,21 @@ class Answered(msgspec.Struct, frozen=True):
     last_ms: int
 
 
-def find_prediction(home: Path, project: str, prediction: str) -> FoundPrediction | None:
-    """The archived answer of this id, or None."""
-    row = next(_rows(home, project, PREDICTIONS, _PREDICTION, ("id", prediction)), None)
-    return None if row is None else msgspec.convert(row, FoundPrediction)
-
-
 def find_labels(home: Path, project: str, prediction: str) -> list[FoundLabel]:
     """The archived outcomes of an answer; more than one when it was corrected."""
-    rows = _rows(home, project, EXAMPLES, _LABEL, ("prediction_id", prediction))
-    return [msgspec.convert(row, FoundLabel) for row in rows]
+    return [msgspec.convert(row, FoundLabel) for row in _labels(home, project, prediction)]
 
 
-def _rows(
-    home: Path, project: str, topic: str, columns: tuple[str, ...], wanted: tuple[str, str]
-) -> Iterator[dict[str, Any]]:
-    """The rows of which one column has this value, those of the newest file first."""
-    name, value = wanted
-    for path in reversed(committed_files(home, project, topic)):
+def _labels(home: Path, project: str, prediction: str) -> Iterator[dict[str, Any]]:
+    """The examples of one prediction, those of the newest file first."""
+    for path in reversed(committed_files(home, project, EXAMPLES)):
         # One column tells whether the others are worth reading.
-        narrow = stream_files([path], topic, ("time", name))
-        if not any(pc.any(pc.equal(table[name], value)).as_py() for table in narrow):
+        narrow = stream_files([path], EXAMPLES, ("time", "prediction_id"))
+        if not any(pc.any(pc.equal(t["prediction_id"], prediction)).as_py() for t in narrow):
             continue
-        for table in stream_files([path], topic, columns):
-            found = table.filter(pc.equal(table[name], value))
-            yield from ({**row, "id": value} for row in found.to_pylist())
+        for table in stream_files([path], EXAMPLES, _LABEL):
+            found = table.filter(pc.equal(table["prediction_id"], prediction))
+            yield from found.to_pylist()
 
 
 def answered_by(

@@ -17,6 +17,7 @@ from features.archive.point_in_time import Columns, KnownEvents
 from features.columns import field_columns
 from features.decoding import EventDecoder
 from features.plan import FeaturePlan
+from tidemill.bus import Headers
 from tidemill.clock import FakeClock
 from tidemill.declaration import LABEL_VALUE
 from tidemill.fields import Field
@@ -44,6 +45,7 @@ class _Record(NamedTuple):
     key: bytes | None
     value: bytes | None
     timestamp: int
+    headers: Headers = ()
 
 
 def known_events(

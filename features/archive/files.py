@@ -5,17 +5,20 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import math
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from tidemill.arm_scores import DEFAULT, of_champion
 from tidemill.durable import sync_folder, write_whole
 from tidemill.durations import DAY_MS
 from tidemill.errors import FencedError
@@ -31,19 +34,12 @@ _VERSION = [("release", pa.string()), ("snapshot", pa.int64())]
 # When the broker stamped the record; in rows of history the time itself.
 _KNOWN = ("known_ms", pa.int64())
 
+# `body` is the producer's JSON as it came, of a CloudEvent with what its attributes say.
+_TEXTS = [(name, pa.string()) for name in ("event", "id", "key")]
+_EVENT = [("time", pa.int64()), *_TEXTS, ("body", pa.binary())]
+
 ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
-    # `body` is the producer's JSON as it came.
-    EVENTS: pa.schema(
-        [
-            ("time", pa.int64()),
-            ("event", pa.string()),
-            ("id", pa.string()),
-            ("key", pa.string()),
-            ("body", pa.binary()),
-            *_ORIGIN,
-            _KNOWN,
-        ]
-    ),
+    EVENTS: pa.schema([*_EVENT, *_ORIGIN, _KNOWN]),
     PREDICTIONS: pa.schema(
         [
             ("time", pa.int64()),
@@ -58,6 +54,11 @@ ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
             *_ORIGIN,
             _KNOWN,
             ("request", pa.binary()),
+            # How far in the examples the learner had come, as what its model answered, and what the
+            # other models said (msgpack, list of ArmScore); null in rows of versions without.
+            ("learned_to", pa.int64()),
+            ("arm", pa.string()),
+            ("arms", pa.binary()),
         ]
     ),
     # Backfilled rows have partition, offset, join_partition and sequence -1; `score` is NaN where
@@ -92,7 +93,9 @@ ARCHIVE_SCHEMAS: dict[str, pa.Schema] = {
         ]
     ),
 }
-_BEFORE: dict[str, float | str] = {"weight": 1.0, "sampled": 1.0, "kind": "label", "producer": ""}
+_BEFORE: dict[str, float | str] = {
+    "weight": 1.0, "sampled": 1.0, "kind": "label", "producer": "", "arm": "champion",
+}  # fmt: skip
 """What columns that came later say of rows that are older; what is not named here is null."""
 
 
@@ -284,6 +287,9 @@ def predictions_table(
     """Predictions of one partition of their topic as the archive keeps them."""
     columns = _shared_columns(predictions, partition, offsets, known_ms)
     columns["id"] = [p.id for p in predictions]
+    columns["learned_to"] = [p.offset for p in predictions]
+    columns["arm"] = [p.arm for p in predictions]
+    columns["arms"] = [msgspec.msgpack.encode(p.arms) if p.arms else None for p in predictions]
     return pa.table(columns, schema=ARCHIVE_SCHEMAS[PREDICTIONS])
 
 
@@ -293,8 +299,12 @@ def examples_table(
     offsets: Sequence[int],
     known_ms: Sequence[int],
 ) -> pa.Table:
-    """Examples of one partition of their topic as the archive keeps them."""
-    predictions = [example.prediction for example in examples]
+    """Examples of one partition of their topic as the archive keeps them.
+
+    Their score is the champion's, which models are judged against, whoever answered; NaN where the
+    default head did. The predictions say what was answered.
+    """
+    predictions = [_judged(example.prediction) for example in examples]
     columns = _shared_columns(predictions, partition, offsets, known_ms)
     columns["prediction_id"] = [example.prediction.id for example in examples]
     columns["join_partition"] = [example.partition for example in examples]
@@ -303,7 +313,13 @@ def examples_table(
     return pa.table(columns, schema=ARCHIVE_SCHEMAS[EXAMPLES])
 
 
-_REPEATING = ("event", "schema", "release", "weight", "sampled", "kind", "producer")
+def _judged(prediction: Prediction) -> Prediction:
+    if prediction.arm == DEFAULT:
+        return msgspec.structs.replace(prediction, score=math.nan)
+    return of_champion(prediction)
+
+
+_REPEATING = ("event", "schema", "release", "weight", "sampled", "kind", "producer", "arm")
 _SHARED = (
     "time", "key", "vector", "schema", "score", "baseline", "release", "snapshot", "scored_ms",
 )  # fmt: skip

@@ -31,6 +31,7 @@ from features.archive.point_in_time import Columns, take
 from features.decoding import EventDecoder
 from features.plan import FeaturePlan
 from features.replay import Replayer
+from tidemill.bus import Headers
 from tidemill.clock import Clock
 from tidemill.durations import HOUR_MS
 from tidemill.errors import DeclarationError, InputError
@@ -48,6 +49,7 @@ class Archived(NamedTuple):
     key: bytes | None
     value: bytes | None
     timestamp: int
+    headers: Headers = ()
 
 
 @dataclass

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import hiredis
 import redis.asyncio
@@ -75,17 +78,53 @@ class FastSSLConnection(OurConnection, redis.asyncio.connection.SSLConnection):
     """A connection over TLS."""
 
 
-def redis_client(url: str, *, cluster: bool = False, timeout_seconds: float = 5.0) -> Any:
+@dataclass(frozen=True, slots=True)
+class RedisTls:
+    """Files (PEM) for TLS: the authorities that vouch for the server, and the client's own.
+
+    Without authorities the system's are taken. The server's certificate and name are always
+    checked.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+    def options(self, url: str) -> dict[str, Any]:
+        """What the client is made with. Raises SettingsError for what cannot be used."""
+        files = {"ca": self.ca, "certificate": self.certificate, "key": self.key}
+        given = {name: path for name, path in files.items() if path is not None}
+        for name, path in given.items():
+            variable = f"TIDEMILL_REDIS_{name.upper()}"
+            if not url.startswith("rediss:"):
+                raise SettingsError(f"{variable}: found a file; allowed: one with a rediss:// URL")
+            try:
+                path.read_bytes()
+            except OSError as error:
+                raise SettingsError(f"{variable}: {path}: {error.strerror}") from None
+        if self.key is not None and self.certificate is None:
+            raise SettingsError(
+                "TIDEMILL_REDIS_CERTIFICATE: found nothing; allowed: that of the key"
+            )
+        names = {"ca": "ssl_ca_certs", "certificate": "ssl_certfile", "key": "ssl_keyfile"}
+        return {names[name]: str(path) for name, path in given.items()}
+
+
+def redis_client(
+    url: str, *, cluster: bool = False, timeout_seconds: float = 5.0, tls: RedisTls | None = None
+) -> Any:
     """A client of one server, or of the cluster that the server at `url` belongs to.
 
     Connects when first used and never sends a command twice: a commit that is sent again would
-    fence its own owner, so trying again is the caller's decision. Raises SettingsError for a
-    database other than 0 on a cluster.
+    fence its own owner, so trying again is the caller's decision. Raises SettingsError for files or
+    options of TLS that cannot be used, and for a database other than 0 on a cluster.
     """
+    _check_url(url)
     options: dict[str, Any] = {
         "socket_timeout": timeout_seconds,
         "socket_connect_timeout": timeout_seconds,
         "retry": redis.asyncio.retry.Retry(redis.backoff.NoBackoff(), 0),
+        **(tls.options(url) if tls else {}),
     }
     secure = url.startswith("rediss:")
     connection = FastSSLConnection if secure else FastConnection
@@ -103,6 +142,16 @@ def redis_client(url: str, *, cluster: bool = False, timeout_seconds: float = 5.
     # Shared with every node that the client discovers; it has no argument for it.
     client.connection_kwargs["connection_class"] = connection
     return client
+
+
+def _check_url(url: str) -> None:
+    """The client takes any option out of the URL, also those that check less."""
+    for name in parse_qs(urlsplit(url).query):
+        if name.startswith("ssl_"):
+            raise SettingsError(
+                f"TIDEMILL_REDIS: found the option {name}; allowed: TIDEMILL_REDIS_CA, "
+                "TIDEMILL_REDIS_CERTIFICATE and TIDEMILL_REDIS_KEY for TLS"
+            )
 
 
 class KeptConnections:

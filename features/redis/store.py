@@ -24,6 +24,7 @@ _UNAVAILABLE = (
     TimeoutError,
 )
 _CLAIM = "redis.call('HINCRBY', KEYS[1], 'epoch', 1) return redis.call('HGETALL', KEYS[1])"
+_TAKE = "return redis.call('SET', KEYS[1], ARGV[1], 'NX', 'GET', 'PX', ARGV[2])"
 
 
 class _Script:
@@ -77,6 +78,8 @@ class RedisStore:
         self._claim_script = _Script(_CLAIM)
         self._commit_script = _Script(blobs + fence)
         self._write_script = _Script(blobs + "set_blobs(1, 1) return 'OK'")
+        self._lease_script = _Script(_lua("lease"))
+        self._take_script = _Script(_TAKE)
 
     async def read(self, keys: Sequence[str]) -> list[bytes | None]:
         """One MGET; on a cluster one for each hash tag."""
@@ -154,6 +157,21 @@ class RedisStore:
                     await self._run(
                         self._write_script, [key for key, _ in part], _blobs(part, expiries)
                     )
+
+    async def take(self, key: str, blob: bytes, expires_ms: int) -> bytes | None:
+        """One script call."""
+        async with self._asking(f"taking {key}"):
+            found = await self._run(self._take_script, [key], [blob, expires_ms])
+            return None if found is None else bytes(found)
+
+    async def lease(
+        self, key: str, wanted: int, quota: int, window_ms: int
+    ) -> tuple[int, int, int]:
+        """What `lease.lua` grants of a quota, what is left of it, and the window's rest in ms."""
+        async with self._asking(f"reading {key}"):
+            found = await self._run(self._lease_script, [key], [wanted, quota, window_ms])
+            granted, left, resets_ms = (int(value) for value in found)
+            return granted, left, resets_ms
 
     async def _run(
         self, script: _Script, keys: Sequence[str], arguments: Sequence[str | int | bytes]

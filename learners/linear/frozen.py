@@ -78,6 +78,10 @@ class FrozenLinear:
         """An encoder of one's own that knows what batch knew."""
         return self._encoder.clone()
 
+    def terms(self, vectors: Vectors) -> NDArray[np.float64]:
+        """What the bias and then each feature adds to the one raw score, (rows, 1 + features)."""
+        return self._table.terms(self._encoder.encode(vectors)).reshape(len(vectors), -1)
+
     def raw_many(self, vectors: Vectors) -> Scores:
         """Log-odds or values (rows,), or for several classes log-weights (rows, classes)."""
         return shaped(self._table.raw_many(self._encoder.encode(vectors)), self.task)

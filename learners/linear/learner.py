@@ -97,6 +97,15 @@ class LinearLearner:
         """What it predicts."""
         return self.table.task
 
+    @property
+    def corrects(self) -> Frozen | None:
+        """The release whose raw score it adds to; None where its weights are all there is."""
+        return None if isinstance(self._release, FrozenLinear) else self._release
+
+    def terms(self, vectors: Vectors) -> NDArray[np.float64]:
+        """What the bias and then each feature adds to the one raw score, (rows, 1 + features)."""
+        return self.table.terms(self.encoder.encode(vectors)).reshape(len(vectors), -1)
+
     def snapshot(self) -> bytes:
         """What differs from the start, as bytes; the same state gives the same bytes."""
         rows = self.table.changed()
@@ -183,9 +192,7 @@ class LinearLearner:
         return shaped(self.table.learn_many(pairs, outcomes, importances, offsets), self.task)
 
     def _offsets(self, vectors: Vectors) -> Scores | None:
-        if self._release is None or isinstance(self._release, FrozenLinear):
-            return None
-        return self._release.raw_many(vectors)
+        return None if self.corrects is None else self.corrects.raw_many(vectors)
 
 
 def _unit(release: Frozen) -> float:

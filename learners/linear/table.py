@@ -107,6 +107,11 @@ class Table:
         kernels.add_raw(*pairs, self.rows, raws)
         return raws
 
+    def terms(self, pairs: Pairs) -> NDArray[np.float64]:
+        """What each pair adds to the weighted sums of its row, (pairs, outputs)."""
+        _, slots, values = pairs
+        return values[:, None] * self.weights[slots]
+
     def learn_many(
         self,
         pairs: Pairs,

@@ -121,6 +121,16 @@ class Blend:
         return self._arrays.shares.copy()
 
     @property
+    def arrays(self) -> _Arrays:
+        """Everything learned, to read."""
+        return self._arrays
+
+    @property
+    def warm(self) -> NDArray[np.bool_]:
+        """Who started as the release did, the release first; the others sleep at first."""
+        return self._warm
+
+    @property
     def rate(self) -> float:
         """The rate of the exponential weights now."""
         return float(self._arrays.numbers[RATE])

@@ -113,6 +113,21 @@ class MixtureLearner:
         """What the release predicts."""
         return self._release.task
 
+    @property
+    def release(self) -> Frozen:
+        """What all experts were started from."""
+        return self._release
+
+    @property
+    def experts(self) -> Sequence[Expert]:
+        """Those beside the release, in the declared order."""
+        return tuple(self._experts)
+
+    @property
+    def blend(self) -> Blend:
+        """Who is trusted how much."""
+        return self._blend
+
     def weights(self) -> dict[str, float]:
         """How much each has to say: the release, the experts, and the stackers by their memory."""
         names = [RELEASE, *(expert.name for expert in self._settings.experts)]
@@ -227,7 +242,7 @@ def _restored(
 def _decoded(state: bytes, release: Frozen, settings: Mixture) -> _State:
     try:
         saved = msgspec.msgpack.decode(state, type=_State)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError) as error:
         raise ArtifactError(f"mixture state: {error}") from error
     if saved.release != release.digest:
         raise ArtifactError(

@@ -78,6 +78,11 @@ class EmbeddingNet:
         return learner
 
     @property
+    def corrects(self) -> Frozen | None:
+        """The release whose raw score it adds to; None where its weights are all there is."""
+        return None if self._start else self.release
+
+    @property
     def learned(self) -> int:
         """How many examples were learned: those of whole blocks."""
         return self.given - self._waiting.count
@@ -149,9 +154,8 @@ class EmbeddingNet:
         return raw
 
     def _offsets(self, vectors: Vectors) -> NDArray[np.float64]:
-        if self._start:
-            return np.zeros((len(vectors), self.shape.outputs))
-        return self.release.raw_many(vectors).reshape(len(vectors), self.shape.outputs)
+        shape = (len(vectors), self.shape.outputs)
+        return self.corrects.raw_many(vectors).reshape(shape) if self.corrects else np.zeros(shape)
 
     def _predictions(self, raw: NDArray[np.float64]) -> Scores:
         return predictions_of(self.task, self.network.scores(raw))

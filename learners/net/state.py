@@ -52,7 +52,7 @@ class NetState(msgspec.Struct, frozen=True, array_like=True):
         """Raises ArtifactError for damaged bytes and those of another release or shape."""
         try:
             state = _DECODER.decode(data)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError) as error:
             raise ArtifactError(f"net state: {error}") from error
         for name, found, allowed in (
             ("format", state.format, FORMAT),

@@ -83,7 +83,7 @@ class RiverModel:
         """The model of this `snapshot()`. Raises ArtifactError when it is damaged or another's."""
         try:
             saved = msgspec.msgpack.decode(state, type=_State)
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError) as error:
             raise ArtifactError(f"River state: {error}") from error
         if saved.version != _version():
             raise ArtifactError(f"River state: found River {saved.version}; allowed: {_version()}")

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 import msgspec
 import pytest
 
-from api.app import ScoringApp, create_app
+from api.http.app import ScoringApp, create_app
 from api.ports import PlanPorts, Ports, ProjectFile
 from api.service import ScoringService
 from features.inspection.look import Inspector
@@ -20,11 +20,13 @@ from features.vectors import VectorReader
 from learners.snapshot import Snapshot, digest
 from learners.tree_head import TreeHead as Head
 from learners.trees import FrozenTrees
+from tidemill.bus import Outgoing
 from tidemill.clock import FakeClock
 from tidemill.declaration import Project
 from tidemill.errors import BusUnavailable, StoreUnavailable
 from tidemill.learner_kinds import TreeHead
 from tidemill.registry import Manifest, Registry
+from tidemill.roles import RoleChange
 from tidemill.settings import Settings
 from tidemill.topics import Names
 from tidemill.wire import Announcement, Prediction, decode
@@ -47,7 +49,7 @@ class RecordingProducer:
     """Keeps what is sent by topic kind; refuses while `down`, waits while `held`."""
 
     def __init__(self) -> None:
-        self.sent: dict[str, list[tuple[bytes | None, bytes]]] = {}
+        self.sent: dict[str, list[Outgoing]] = {}
         self.down = False
         self.refusals = 0
         self.open = asyncio.Event()
@@ -56,7 +58,7 @@ class RecordingProducer:
     async def send_many(
         self,
         kind: str,
-        records: Sequence[tuple[bytes | None, bytes]],
+        records: Sequence[Outgoing],
         partition: int | None = None,
     ) -> None:
         """Keep the records or raise BusUnavailable."""
@@ -68,7 +70,7 @@ class RecordingProducer:
 
     def predictions(self) -> list[Prediction]:
         """The predictions sent so far."""
-        return [decode(Prediction, value) for _, value in self.sent.get("predictions", [])]
+        return [decode(Prediction, sent[1]) for sent in self.sent.get("predictions", [])]
 
 
 class CountingStore(MemoryStore):
@@ -106,6 +108,7 @@ class World:
     served: list[str] = field(default_factory=list)
     snapshot: bytes | None = None
     snapshot_reads: int = 0
+    beside: dict[str, bytes] = field(default_factory=dict)
     store_gone: bool = False
     broker_gone: bool = False
     worker: tuple[dict[str, object], list[object]] = field(default_factory=lambda: ({}, []))
@@ -138,6 +141,22 @@ class World:
             "snapshot", "head", release, number, digest(self.snapshot), NOW_MS, number * 10
         )
 
+    def challenge(self, release: str = "r0002", share: float = 0.0, number: int = 50) -> None:
+        """Set a release beside the champion, with a learner that has learned something else."""
+        if release not in self.registry.names():
+            self.release(release)
+        change = RoleChange(release, "challenger", self.plan.schema.hash, 1, share=share)
+        self.registry.enter(lambda standings: change)
+        before = self.snapshot
+        self.write_snapshot(number, release, learner=f"head@{release}")
+        self.beside[f"head@{release}"], self.snapshot = self.snapshot or b"", before
+
+    async def read_challenger(self, learner: str, release: str, number: int) -> list[bytes]:
+        """A challenger's snapshot as the store has it."""
+        if self.store_gone:
+            raise StoreUnavailable("connection refused")
+        return [self.beside[learner]] if learner in self.beside else []
+
     async def read_snapshots(self, release: str, number: int) -> list[bytes]:
         """The snapshot as the store has it."""
         self.snapshot_reads += 1
@@ -169,6 +188,7 @@ class World:
             VectorReader(plan, names, self.store, deadline_ms=20),
             self.read_snapshots if first else nothing,
             progress, self.read_worker_status, note_serving, Inspector(plan, names, self.store),
+            self.read_challenger,
         )  # fmt: skip
 
     async def announcements(self) -> AsyncIterator[Announcement]:
@@ -233,8 +253,8 @@ class Reply:
 class Caller:
     """Calls an ASGI app directly, one message at a time."""
 
-    def __init__(self, app: ScoringApp) -> None:
-        self._app = app
+    def __init__(self, app: ScoringApp, port: int = 80) -> None:
+        self._app, self._port = app, port
         self.received = 0
 
     async def __call__(
@@ -259,7 +279,7 @@ class Caller:
             "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method,
             "path": unquote(target), "raw_path": target.encode(), "root_path": "",
             "query_string": query.encode(), "scheme": "http", "headers": list(headers),
-            "server": ("test", 80), "client": ("test", 1),
+            "server": ("test", self._port), "client": ("test", 1),
         }  # fmt: skip
         await self._app(scope, receive, send)
         if not sent:
@@ -276,6 +296,12 @@ class Caller:
 def call(world: World) -> Caller:
     """Calls the world's app."""
     return Caller(world.app)
+
+
+@pytest.fixture
+def caller_of() -> type[Caller]:
+    """`caller_of(app, port=81)` calls any app, on any port."""
+    return Caller
 
 
 @pytest.fixture

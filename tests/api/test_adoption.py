@@ -1,12 +1,20 @@
 """Models are adopted while serving, and only when they pass every check."""
 
 import asyncio
+from dataclasses import replace
 
 import msgspec
+import numpy as np
 import pytest
+from payments import make_project
 
+from api.adopting.model import RecordedVectors
+from api.service import ScoringService
+from features.plan import compile_plan
 from learners.tree_head import TreeHead as Head
 from learners.trees import FrozenTrees
+from tidemill import Serving
+from tidemill.errors import ArtifactError
 from tidemill.learner_kinds import TreeHead
 from tidemill.registry import SIGNATURE
 from tidemill.roles import RoleChange
@@ -279,3 +287,75 @@ async def test_a_release_that_nobody_signed_is_refused(world, signature):
     world.write_snapshot(1, "r0002")
     await world.service.adoption.adopt_newest()
     assert (("r0001", 1), 1) == (version(world), world.service.measurements.swaps_refused)
+
+
+async def test_announcements_of_other_learners_are_none_of_its_own(served):
+    """A challenger's snapshot of the same release and number has other bytes."""
+    served.release("r0002")
+    announced = served.write_snapshot(1, "r0002", learner="head@r0002")
+    served.service.adoption.note(msgspec.structs.replace(announced, learner="head@r0002"))
+    served.write_snapshot(1, "r0002")
+    await served.service.adoption.adopt_newest()
+    assert ("r0002", 1) == version(served)
+
+
+async def test_what_cannot_be_read_is_refused_once(served, monkeypatch):
+    """A damaged record in the store is said and ends nothing; the old model stays."""
+    read = served.read_snapshots
+
+    async def damaged(release, number):
+        raise ArtifactError("snapshot: its sha256 does not fit its bytes")
+
+    source = served.service.adoption._source
+    monkeypatch.setattr(served.service.adoption, "_source", replace(source, read_snapshots=damaged))
+    for _ in range(3):
+        assert await served.service.adoption.adopt_newest()
+    assert (("r0001", 0), 1) == (version(served), served.service.measurements.swaps_refused)
+    served.write_snapshot(2)
+    monkeypatch.setattr(served.service.adoption, "_source", replace(source, read_snapshots=read))
+    await served.service.adoption.adopt_newest()
+    assert ("r0001", 2) == version(served)
+
+
+async def test_the_offset_is_that_of_the_snapshot(served, call, request_body):
+    """The answer says how far in the examples its weights have come."""
+    served.write_snapshot(3)
+    await served.service.adoption.adopt_newest()
+    answer = (await call.post(SCORE, request_body)).json
+    expected = {"release": "r0001", "snapshot": 3, "offset": 30, "arm": "champion"}
+    assert expected == answer["model"]
+
+
+async def test_a_slow_model_is_refused(world):
+    """One that takes longer than declared for one of the recorded requests."""
+    world.release()
+    project = replace(make_project(), serving=Serving(slowest_us=0.1))
+    service = ScoringService(
+        compile_plan(project), world.service.ports, world.service.settings, world.clock
+    )
+    await service.adoption.adopt_newest()
+    assert ("prior", 1) == (service.slot.current.release, service.measurements.swaps_refused)
+    assert "allowed: at most 0.1" in service.measurements.refused_swaps[-1].error
+
+
+async def test_models_are_tried_on_the_newest_requests(served, call, request_body):
+    """As many as are declared, however they were grouped."""
+    recorded = served.service.slot.recorded
+    assert recorded.newest() is None
+    amounts = [float(n) for n in range(100)]
+    for start in (0, 40, 80):
+        rows = [request_body | {"amount": each} for each in amounts[start : start + 40]]
+        await call.post("/v1/score:batch", {"requests": rows})
+    column = served.plan.schema.names.index("amount")
+    assert amounts[-64:] == recorded.newest()[:, column].tolist()
+
+
+def test_groups_without_requests_are_not_kept():
+    """However many empty batches come, they take no memory."""
+    recorded = RecordedVectors(2)
+    for _ in range(5):
+        recorded.add(np.empty((0, 3), np.float32))
+    assert recorded.newest() is None
+    for number in range(3):
+        recorded.add(np.full((2, 3), number, np.float32))
+    assert [[2.0] * 3] * 2 == recorded.newest().tolist()

@@ -2,7 +2,7 @@
 
 import uuid
 
-from api.answers import new_prediction_ids
+from api.road.answers import new_prediction_ids
 
 
 def test_ids_are_random_uuids():

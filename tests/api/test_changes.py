@@ -1,5 +1,7 @@
 """A learner published by its changes: two copies take turns, and what answers stays still."""
 
+import asyncio
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -7,7 +9,9 @@ import pytest
 from numpy.typing import NDArray
 from payments import make_project
 
-from api.adoption import ModelLoader
+from api.adopting.adoption import Adoption, ModelSource
+from api.adopting.loader import ModelLoader
+from api.adopting.model import Lent, ModelSlot, RecordedVectors, ServedModel
 from learners.families import warm_start
 from learners.learner import Learner
 from learners.release import load_release
@@ -15,6 +19,7 @@ from learners.snapshot import Snapshot
 from tidemill import EmbeddingNet
 from tidemill.errors import ArtifactError
 from tidemill.schema import schema_of
+from tidemill.wire import Announcement
 
 NET = EmbeddingNet(name="net", block=2, hidden=(8,), admit_after=1)
 
@@ -92,3 +97,68 @@ def test_a_gap_is_refused_and_all_is_read_again(loader, publisher) -> None:
     assert ("", 0) == loader.have
     loader.snapshot([publisher.publish(whole=True)], None)
     assert ("r0001", 4) == loader.have
+
+
+class Known:
+    """The store and the journal of a learner that publishes its changes."""
+
+    def __init__(self, world, loader, publisher) -> None:
+        self.records: list[bytes] = []
+        self.slot = ModelSlot(publisher.schema.hash, 0, recorded=RecordedVectors(1))
+        source = ModelSource(world.registry, self.read)
+        self.adoption = Adoption(
+            loader, source, self.slot, world.service.measurements, world.clock
+        )  # fmt: skip
+
+    async def read(self, release: str, number: int) -> list[bytes]:
+        """What was published last."""
+        return self.records
+
+
+async def test_what_was_refused_is_never_taken_for_had(world, loader, publisher) -> None:
+    """After bytes other than announced, no change goes into the copy that still answers."""
+    known, probe = Known(world, loader, publisher), publisher.rows(20)
+    known.records = [publisher.publish(whole=True)]
+    await known.adoption.adopt_newest()
+    before, expected = known.slot.current, known.slot.current.head.predict_both(probe)[0]
+    known.records = [publisher.publish()]
+    known.adoption.note(Announcement("snapshot", "net", "r0001", 2, "0" * 64, 1))
+    await known.adoption.adopt_newest()
+    assert before is known.slot.current
+    known.records = [publisher.publish()]
+    await known.adoption.adopt_newest()
+    assert before is known.slot.current
+    np.testing.assert_array_equal(expected, before.head.predict_both(probe)[0])
+    known.records = [publisher.publish(whole=True)]
+    await known.adoption.adopt_newest()
+    assert 4 == known.slot.current.snapshot
+
+
+async def test_a_copy_that_a_thread_reads_is_not_written_to(world, publisher) -> None:
+    """Then the changes go into a new copy, and what is read stays as it is."""
+    lent, go, probe = Lent(), threading.Event(), publisher.rows(20)
+    project = replace(publisher.project, learner=NET)
+    loader = ModelLoader(project, publisher.schema, world.registry, lent)
+    _, first = loader.snapshot([publisher.publish(whole=True)], None)
+    expected = first.predict_many(probe)
+    reading = lent.in_thread([first], lambda: go.wait(10) and first.predict_many(probe))
+    copies = {id(first)}
+    for _ in range(3):
+        _, net = await asyncio.to_thread(loader.snapshot, [publisher.publish()], None)
+        np.testing.assert_array_equal(publisher.net.predict_many(probe), net.predict_many(probe))
+        copies.add(id(net))
+    assert first in lent
+    go.set()
+    np.testing.assert_array_equal(expected, await reading)
+    await asyncio.sleep(0)
+    assert first not in lent
+    assert len(copies) >= 3
+
+
+def test_the_copy_before_does_not_answer_for_one_that_is_changed(world, loader, publisher) -> None:
+    """It is the one that the next changes go into."""
+    slot = ModelSlot(publisher.schema.hash, 0)
+    for number in range(1, 4):
+        snapshot, net = loader.snapshot([publisher.publish(whole=number == 1)], None)
+        slot.adopt(ServedModel("r0001", snapshot.number, net, publisher.schema.hash, 0, 0))
+        assert slot.before is None

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from payments import make_project, train_model
 
-from api.cut_over import ALERT
+from api.adopting.cut_over import ALERT
 from features.plan import compile_plan
-from tidemill import RequestFeature, Window
+from tidemill import RequestFeature, Trial, Window
 from tidemill.errors import DeclarationError
 from tidemill.registry import Manifest
 from tidemill.roles import RoleChange
@@ -256,3 +256,19 @@ async def test_status_says_which_declaration_serves(served, call, larger_text):
     found = msgspec.json.decode((await call("GET", "/v1/status")).body)["features"]
     assert served.plan.schema.hash == found["schema"]
     assert found["waiting"].startswith("schema of the project file")
+
+
+@pytest.mark.parametrize(("errors", "found"), [(None, False), (0.01, True)])
+async def test_the_limits_are_those_of_what_serves(served, larger_text, errors, found):
+    """With another declaration come its own bounds on failing answers."""
+    served.declared = lambda: replace(larger_project(), trial=Trial(errors=errors))
+    publish(served, larger_text)
+    await served.service.cut_over.look()
+    limits, measured = served.service._limits, served.service.measurements
+    said = []
+    for _ in range(62):
+        measured.predictions += 10
+        measured.arm_failures["r0002"] += 5
+        served.clock.advance(1_000)
+        said.append(limits.judge(("r0002",)))
+    assert found == any(said)

@@ -23,7 +23,7 @@ async def test_now_is_the_services_own(world, call):
 async def test_an_unknown_entity_is_404(call):
     """Cause, found and what there is."""
     answer = await call("GET", "/v1/features/planet/x")
-    error = answer.json["error"]
+    error = answer.json
     assert (404, "unknown_entity", "entity", "'planet'") == (
         answer.status, error["cause"], error["field"], error["found"]
     )  # fmt: skip
@@ -33,12 +33,12 @@ async def test_an_unknown_entity_is_404(call):
 async def test_a_time_that_is_none_is_422(call):
     """The field is named."""
     answer = await call("GET", "/v1/features/card/x?at=noon")
-    assert (422, "at") == (answer.status, answer.json["error"]["field"])
+    assert (422, "at") == (answer.status, answer.json["field"])
 
 
 async def test_without_the_store_it_is_503(world, call):
     """Also when the store only hangs."""
     world.store.gone = True
     answer = await call("GET", "/v1/features/card/x")
-    assert (503, "store_unavailable") == (answer.status, answer.json["error"]["cause"])
-    assert StoreUnavailable.__name__ not in answer.json["error"]["found"]
+    assert (503, "store_unavailable") == (answer.status, answer.json["cause"])
+    assert StoreUnavailable.__name__ not in answer.json["found"]

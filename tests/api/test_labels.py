@@ -53,9 +53,19 @@ async def test_a_list_of_labels_is_accepted_in_order(world, call):
 async def test_a_bad_label_is_refused_whole(world, call, value, expected):
     """Nothing of the call is written, and the field is named."""
     reply = await call.post(LABELS, value)
-    error = reply.json["error"]
+    error = reply.json
     assert expected == (reply.status, error["cause"], error["field"])
     assert {} == world.producer.sent
+
+
+async def test_a_list_of_labels_has_a_limit(world, call):
+    """As a batch of requests has: scores wait while it is checked."""
+    reply = await call.post(LABELS, [LABEL] * 201)
+    assert (422, "too_many_labels", "201 labels", "at most 200") == (
+        reply.status, *(reply.json[name] for name in ("cause", "found", "allowed"))
+    )  # fmt: skip
+    assert {} == world.producer.sent
+    assert 202 == (await call.post(LABELS, [LABEL] * 200)).status
 
 
 async def test_a_broker_that_is_down_is_503(world, call):
@@ -63,13 +73,13 @@ async def test_a_broker_that_is_down_is_503(world, call):
     world.producer.down = True
     reply = await call.post(LABELS, LABEL)
     assert (503, "broker_unavailable", "1") == (
-        reply.status, reply.json["error"]["cause"], reply.headers["retry-after"],
+        reply.status, reply.json["cause"], reply.headers["retry-after"],
     )  # fmt: skip
 
 
 async def test_a_broker_that_hangs_is_503(world, call, monkeypatch):
     """The answer has a deadline."""
-    monkeypatch.setattr("api.labels.BROKER_DEADLINE_SECONDS", 0.01)
+    monkeypatch.setattr("api.resources.labels.BROKER_DEADLINE_SECONDS", 0.01)
     world.producer.open.clear()
     async with asyncio.timeout(5):
         reply = await call.post(LABELS, LABEL)

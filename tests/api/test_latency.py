@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from api.latency import BOUNDS_SECONDS, LatencyRecorder
+from api.measuring.latency import BOUNDS_SECONDS, Distribution, LatencyRecorder
 
 
 def test_nothing_recorded_has_no_percentiles():
@@ -41,3 +41,12 @@ def test_the_histogram_counts_up_to_each_bound():
     assert [1.0, 2.0] == [count for _, count in buckets[:2]]
     assert ("+Inf", 3.0) == buckets[-1]
     assert sum((BOUNDS_SECONDS[0], BOUNDS_SECONDS[1], 100.0)) == total
+
+
+def test_a_distribution_has_bounds_of_its_own():
+    """Whole numbers as well as times; what was only added is counted by every reader."""
+    rows = Distribution((1, 4, 16))
+    for value in (1, 3, 3, 64):
+        rows.add(value)
+    assert 4 == rows.count()
+    assert ([("1.0", 1.0), ("4.0", 3.0), ("16.0", 3.0), ("+Inf", 4.0)], 71.0) == rows.histogram()

@@ -2,6 +2,7 @@
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from api.measuring.measurements import DROPS, STAGES
 from tidemill.metrics import NAMES
 
 SCORE = "/v1/score"
@@ -64,12 +65,65 @@ async def test_durations_are_histograms(served, call, request_body):
 
 
 async def test_the_served_model_is_named(served, call):
-    """The release is a label; the snapshot, which changes all the time, is a number."""
+    """Release, schema and role are labels; the snapshot, which changes often, is a number."""
     served.write_snapshot(7)
     await served.service.adoption.adopt_newest()
     found = await scrape(call)
-    assert 1 == found["tidemill_model_info", labels(release="r0001")]
-    assert 7 == found["tidemill_model_snapshot", labels()]
+    schema = served.plan.schema.hash
+    info = labels(release="r0001", schema=schema, role="champion")
+    assert 1 == found["tidemill_model_info", info]
+    mine = labels(release="r0001", role="champion")
+    assert 7 == found["tidemill_model_snapshot", mine]
+    adopted = found["tidemill_model_adopted_timestamp_seconds", mine]
+    assert served.clock.now_ms() / 1000 == adopted
     assert 1 == found["tidemill_swaps_total", labels(kind="snapshot")]
     assert 1 == found["tidemill_swaps_total", labels(kind="release")]
     assert 0 == found["tidemill_swaps_refused_total", labels()]
+
+
+async def test_a_group_is_counted_once(served, call, request_body):
+    """Requests scored together are one group of so many rows, and their ages are noted with it."""
+    await call.post("/v1/score:batch", {"requests": [request_body] * 5})
+    await call.post(SCORE, request_body)
+    found = await scrape(call)
+    assert 1 == found["tidemill_group_rows_bucket", labels(le="1.0")]
+    assert 2 == found["tidemill_group_rows_bucket", labels(le="8.0")]
+    assert (2, 6) == (found["tidemill_group_rows_count", labels()],
+                      found["tidemill_group_rows_sum", labels()])  # fmt: skip
+    assert 6 == found["tidemill_unknown_entities_total", labels(group="card")]
+    assert 0 == found["tidemill_feature_age_seconds_count", labels(group="card")]
+
+
+async def test_every_stage_of_an_answer_is_timed(served, call, request_body):
+    """Decoding and encoding too; what happens behind the answer has its series from the start."""
+    await call.post(SCORE, request_body)
+    found = await scrape(call)
+    counts = {stage: found["tidemill_stage_seconds_count", labels(stage=stage)] for stage in STAGES}
+    assert {"decode": 1, "features": 1, "model": 1, "encode": 1, "log": 0, "shadow": 0} == counts
+
+
+async def test_queues_are_told_with_their_limit(served, call, request_body):
+    """How full the queue is can be said without knowing the settings."""
+    await call.post(SCORE, request_body)
+    found = await scrape(call)
+    assert 1 == found["tidemill_prediction_queue_depth", labels()]
+    assert 500 == found["tidemill_prediction_queue_limit", labels()]
+    assert 0 == found["tidemill_scoring_queue_depth", labels()]
+    assert {0} == {found["tidemill_dropped_total", labels(what=what)] for what in DROPS}
+
+
+async def test_refusals_are_counted_by_cause(served, call, request_body):
+    """A body that is no JSON, and a queue that is full."""
+    await call("POST", SCORE, b"{")
+    served.service.log.reserve(served.service.settings.prediction_queue)
+    await call.post(SCORE, request_body)
+    found = await scrape(call)
+    assert 1 == found["tidemill_refusals_total", labels(cause="malformed")]
+    assert 1 == found["tidemill_refusals_total", labels(cause="queue_full")]
+
+
+async def test_the_process_tells_of_itself(served, call):
+    """Memory, processor time and when it began, for what restarts and what grows."""
+    found = await scrape(call)
+    assert found["tidemill_process_resident_memory_bytes", labels()] > 1_000_000
+    assert found["tidemill_process_start_time_seconds", labels()] > 1_600_000_000

@@ -2,6 +2,9 @@
 
 import asyncio
 
+import msgspec
+
+from api.resources.predictions import RecentPredictions
 from tidemill.wire import BadCaseFound, decode
 
 SCORE = "/v1/score"
@@ -73,9 +76,45 @@ async def test_rules_without_a_label_are_judged_when_scoring(served, call, reque
 
 async def test_gathering_ends_when_the_queue_fills(served, call, request_body, until, monkeypatch):
     """However long predictions may gather, a quarter of the queue is sent at once."""
-    monkeypatch.setattr("api.prediction_log._GATHER_SECONDS", 60.0)
+    monkeypatch.setattr("api.road.prediction_log._GATHER_SECONDS", 60.0)
     async with served.service.running():
         await call.post(SCORE, request_body)
         await call.post("/v1/score:batch", {"requests": [request_body] * 200})
         await until(lambda: len(served.producer.predictions()) >= 125)
     assert 201 == len(served.producer.predictions())
+
+
+async def test_a_trace_goes_with_its_prediction(served, call, request_body):
+    """Beside the record of the request that came with one, and beside no other."""
+    trace = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with served.service.running():
+        for headers in ([], [(b"traceparent", trace)], [(b"traceparent", b"nonsense")]):
+            body = msgspec.json.encode(request_body)
+            assert 200 == (await call("POST", SCORE, body, headers=headers)).status
+    sent = served.producer.sent["predictions"]
+    assert [[], [("traceparent", trace)], []] == [list(r[2]) if len(r) > 2 else [] for r in sent]
+
+
+async def test_every_answer_is_remembered_once(served, call, request_body):
+    """So as many of the newest are found at once as are kept."""
+    served.service.log.recent = recent = RecentPredictions(3)
+    ids = [(await call.post(SCORE, request_body)).json["prediction_id"] for _ in range(3)]
+    assert ids == [found.id for found in map(recent.find, ids) if found]
+
+
+async def test_whatever_a_client_raises_nothing_is_lost(
+    served, call, request_body, until, monkeypatch
+):
+    """An error that nobody foresaw is one to try again after, not the end of the log."""
+    send, errors = served.producer.send_many, [RuntimeError("closed"), ValueError("?")]
+
+    async def failing(kind, records, partition=None):
+        if errors:
+            raise errors.pop()
+        await send(kind, records, partition)
+
+    monkeypatch.setattr(served.producer, "send_many", failing)
+    async with served.service.running():
+        await call.post(SCORE, request_body)
+        await until(served.producer.predictions)
+    assert 1 == len(served.producer.predictions())

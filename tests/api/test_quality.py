@@ -36,7 +36,7 @@ async def test_it_is_what_the_worker_told(world, call):
 async def test_it_is_404_before_there_is_any(call):
     """No worker has begun yet."""
     answer = await call("GET", QUALITY)
-    assert (404, "unknown_quality") == (answer.status, answer.json["error"]["cause"])
+    assert (404, "unknown_quality") == (answer.status, answer.json["cause"])
 
 
 async def test_it_is_503_without_the_store(world, call):

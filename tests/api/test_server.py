@@ -7,7 +7,7 @@ import signal
 import msgspec
 import pytest
 
-from api.server import bind, serve, serve_on
+from api.http.server import bind, serve, serve_on
 from tidemill.errors import ServiceError
 
 
@@ -62,4 +62,15 @@ async def test_ten_megabytes_are_refused_on_the_wire(served, listener):
         os.kill(os.getpid(), signal.SIGTERM)
         await serving
     assert head.startswith(b"HTTP/1.1 413")
-    assert "body_too_large" == msgspec.json.decode(answer)["error"]["cause"]
+    assert "body_too_large" == msgspec.json.decode(answer)["cause"]
+
+
+async def test_an_app_that_does_not_start_is_an_error(listener):
+    """Not an end of the process without a word; why is in the log."""
+
+    async def app(scope, receive, send):
+        raise ValueError("the app")
+
+    async with asyncio.timeout(20):
+        with pytest.raises(ServiceError, match="did not start; its log says why"):
+            await serve_on(app, listener)

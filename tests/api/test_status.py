@@ -16,7 +16,8 @@ async def test_a_fresh_service_knows_nothing_yet(world, call):
         },
         "model": {
             "release": "prior", "snapshot": 0, "examples": 0,
-            "adopted_ms": world.clock.now_ms(), "swaps": [],
+            "adopted_ms": world.clock.now_ms(), "swaps": [], "refused": [],
+            "challengers": [],
         },
         "api": {
             "requests_total": 0, "failed_total": 0, "latency_ms": nothing,
@@ -38,6 +39,8 @@ async def test_the_model_is_shown_with_its_release_changes(served, call):
         "examples": 30,
         "adopted_ms": now_ms,
         "swaps": [{"time_ms": now_ms, "release": "r0001", "snapshot": 0}],
+        "refused": [],
+        "challengers": [],
     } == (await call("GET", "/v1/status")).json["model"]
 
 
@@ -91,3 +94,16 @@ async def test_an_unknown_worker_is_not_alive(world, call):
     status = (await call("GET", "/v1/status")).json
     assert (False, []) == (status["worker"]["alive"], status["bad_cases"])
     assert "payments" == status["project"]
+
+
+async def test_what_was_refused_is_told(served, call):
+    """When, what and why; the newest twenty."""
+    served.write_snapshot(1, schema="0" * 12)
+    await served.service.adoption.adopt_newest()
+    (refused,) = (await call("GET", "/v1/status")).json["model"]["refused"]
+    assert (served.clock.now_ms(), "snapshot of head") == (refused["time_ms"], refused["artifact"])
+    assert "snapshot schema: found 000000000000" in refused["error"]
+    for number in range(30):
+        served.service.measurements.refuse_swap(number, "snapshot of head", "another")
+    refusals = (await call("GET", "/v1/status")).json["model"]["refused"]
+    assert list(range(10, 30)) == [each["time_ms"] for each in refusals]

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from api import watch
-from api.watch import ModelWatch, Watched
+from api.adopting import watch
+from api.adopting.watch import ModelWatch, Watched
 from tidemill.errors import BusUnavailable
 from tidemill.wire import Announcement
 

@@ -17,6 +17,7 @@ from archived import (
     live,
     project,
 )
+from msgspec import structs
 
 from batch.skew import Sample, SkewReport, measure_skew
 from features.archive.events import Rules
@@ -193,3 +194,13 @@ def test_no_archive_has_no_skew(tmp_path: Path) -> None:
     """Nothing was scored."""
     assert SkewReport() == measure(tmp_path)
     assert 0.0 == SkewReport().rate
+
+
+def test_features_that_were_left_out_are_no_skew(archived: Archived, oracle: Oracle) -> None:
+    """Where they were older than the caller tolerated, the vector is not what the log gives."""
+    now = START + MINUTE
+    archived.score(now, np.full_like(oracle.vector(now, **BODY), np.nan), **BODY)
+    archived.predictions[-1] = structs.replace(archived.predictions[-1], arm="default")
+    archived.score(now, oracle.vector(now, **BODY), **BODY)
+    found = measure(archived.write())
+    assert (2, 1, 1, 1) == (found.sampled, found.checked, found.equal, found.skipped)

@@ -12,6 +12,11 @@ WITHOUT = {
     "freshness_learn": {"kafka"},
     "dataset": {"pandas"},
     "tune": {"flights", "clicks/flaml_all", "clicks/flaml_lightgbm"},
+    "model": {"lleaves"},
+    "explain": set(),
+    "swap": {"kafka"},
+    "trial": set(),
+    "score": {"kafka", "fastapi_feast", "litserve", "bentoml", "ray_serve", "mlserver"},
 }
 
 

@@ -64,7 +64,8 @@ def test_a_store_that_is_away_is_left_alone_for_a_while(
     for passed in (0, AFTER_FAILURE_MS - 1, 1):
         clock.advance(passed)
         publisher.publish(away, queue)
-    assert 2 == capsys.readouterr().out.count("jobs not published")
+    told = capsys.readouterr()
+    assert 2 == (told.out + told.err).count("jobs not published")
 
 
 def test_every_kind_of_job_is_a_command() -> None:

@@ -363,6 +363,34 @@ def test_page_shows_the_jobs(tmp_path: Path) -> None:
     assert texts[6].endswith("cancelled by an operator")
 
 
+def test_page_shows_the_challengers(tmp_path: Path) -> None:
+    """How each compares with the champion; without any the section is not there."""
+    arm = {
+        "release": "r0003", "role": "challenger", "share": 0.1, "answered": 90, "failed": 2,
+        "examples": 900, "blocks": 12, "left_out": 1, "since_ms": 1, "until_ms": None,
+        "loss": 0.41, "champion_loss": 0.43, "difference": 0.02, "low": -0.01, "high": 0.05,
+        "newest": 900, "measures": {}, "champion_measures": {}, "behind": 7,
+        "waiting": "12 of 30 blocks",
+    }  # fmt: skip
+    trial = {"champion": "r0002", "now_ms": 1367366400000, "arms": [arm]}
+    told = FIXTURE | {"worker": FIXTURE["worker"] | {"trial": trial}}
+    with serving(lambda: JSONResponse(told)) as url:
+        dom, console = render(url, tmp_path / "some")
+    assert [] == console
+    assert "Beside champion r0002, up to 1 May 2013" in text_of(dom, "trial-note")
+    for expected in (
+        "canary, 10 %",
+        "900 in 12 blocks",
+        "0.4100, champion 0.4300",
+        "+0.0200 (−0.0100 to +0.0500)",
+        "7 examples to learn; 2 not scored",
+    ):
+        assert expected in dom
+    with serving(lambda: JSONResponse(FIXTURE)) as url:
+        dom, _ = render(url, tmp_path / "none")
+    assert re.search(r'<section id="trial"[^>]* hidden', dom)
+
+
 def test_page_says_when_no_scheduler_tells_of_jobs(tmp_path: Path) -> None:
     """None ever, or none for a while."""
     with serving(lambda: JSONResponse(FIXTURE)) as url:
@@ -438,3 +466,12 @@ def test_page_reconnects_less_and_less_often(tmp_path: Path) -> None:
     assert text_of(dom, "api-text") == "API unreachable"
     # In four seconds of the page's time: at 0, 1 and 3 s.
     assert 2 <= len(asked) <= 3
+
+
+def test_page_asks_for_a_key(tmp_path: Path) -> None:
+    """Where the api wants to know who asks, the page does; elsewhere it does not."""
+    shown = re.compile(r'<dialog id="key"[^>]* open=""')
+    for status, asks in ((401, True), (403, True), (503, False)):
+        with serving(lambda code=status: Response("", code)) as url:
+            dom, _ = render(url, tmp_path / str(status))
+        assert asks == bool(shown.search(dom))

@@ -191,6 +191,18 @@ async def test_a_partition_keeps_its_order(backend: Backend) -> None:
     await member.consumer.stop()
 
 
+async def test_headers_come_back_beside_their_record(backend: Backend) -> None:
+    """In order and byte for byte; a record without any has none."""
+    producer = await backend.producer()
+    headers = (("traceparent", b"00-1"), ("ce_id", "ü".encode()), ("ce_id", b""))
+    await producer.send_many(EVENTS, [(b"k", b"1", headers), (b"k", b"2")], 0)
+    member = await Member(backend.consumer("g", [EVENTS]), {EVENTS: 0}).start()
+    await member.read_count(2)
+    found = [[tuple(each) for each in m.headers] for m in member.read[EVENTS, 0]]
+    assert [list(headers), []] == found
+    await member.consumer.stop()
+
+
 async def test_equal_keys_share_a_partition(backend: Backend) -> None:
     """The key decides the partition, and comes back with the record and a time."""
     producer = await backend.producer()

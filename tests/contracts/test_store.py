@@ -362,3 +362,24 @@ async def test_a_full_server_refuses_the_whole_step(valkey: EmbeddedValkey) -> N
         await client.config_set("maxmemory", 0)
     assert ([{"epoch": 1}], {}, [None, None]) == await state(store)
     await client.aclose()
+
+
+async def test_a_key_is_taken_by_one_of_several(store: OnlineStore) -> None:
+    """Of callers at once one gets nothing; the others get what it has put there."""
+    found = await asyncio.gather(*(store.take(BLOB, b"%d" % n, 60_000) for n in range(20)))
+    assert 1 == found.count(None)
+    winner = b"%d" % found.index(None)
+    assert {None, winner} == set(found)
+    assert [winner] == await store.read([BLOB])
+    assert winner == await store.take(BLOB, b"later", 60_000)
+
+
+async def test_what_was_taken_is_free_again_after_a_while(store: OnlineStore) -> None:
+    """The key expires; what is written over it expires as the write says."""
+    assert None is await store.take(BLOB, b"", 60_000)
+    assert b"" == await store.take(BLOB, b"2", 60_000)
+    await store.write([(BLOB, b"answer")], [1])
+    async with asyncio.timeout(5):
+        while await store.take(BLOB, b"3", 60_000) is not None:
+            await asyncio.sleep(0.002)
+    assert [b"3"] == await store.read([BLOB])

@@ -63,6 +63,12 @@ def test_variables_exist(service: str) -> None:
     assert {"TIDEMILL_KAFKA", "TIDEMILL_REDIS", "TIDEMILL_HOME"} <= names
 
 
+def test_only_what_serves_callers_is_open() -> None:
+    """TIDEMILL_OPEN is where a port is published, on loopback; all others listen to nobody."""
+    told = [name for name in OURS if "TIDEMILL_OPEN" in SERVICES[name]["environment"]]
+    assert ["api"] == told == [name for name in OURS if "ports" in SERVICES[name]]
+
+
 def test_image_variables_exist() -> None:
     """Each TIDEMILL_ variable of the Dockerfile is a setting."""
     names = re.findall(r"TIDEMILL_[A-Z_]+", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
@@ -154,17 +160,19 @@ def test_metrics_exist(file: Path) -> None:
 
 @pytest.mark.parametrize("file", DEPLOY, ids=lambda file: file.name)
 def test_labels_exist(file: Path) -> None:
-    """A metric is filtered only by labels that it has."""
-    pattern = r"\b(tidemill_[a-z_]+)\{(\w+)[=!]"
-    for used, label in re.findall(pattern, file.read_text(encoding="utf-8").replace('\\"', '"')):
+    """A metric is filtered only by labels that it has, or that every target has."""
+    text = file.read_text(encoding="utf-8").replace('\\"', '"')
+    for used, filters in re.findall(r"\b(tidemill_[a-z_]+)\{([^}]*)\}", text):
         (name,) = metric_names(used)
-        assert label in metrics.NAMES[name].labels
+        asked = set(re.findall(r"(\w+)\s*[=!]", filters))
+        assert set() == asked - {*metrics.NAMES[name].labels, "job", "instance"}
 
 
 def test_board_draws_the_loop() -> None:
     """The provisioned board shows what an operator of the loop asks first."""
     board = json.loads((ROOT / "deploy/grafana/boards/tidemill.json").read_text(encoding="utf-8"))
-    drawn = metric_names(" ".join(t["expr"] for p in board["panels"] for t in p["targets"]))
+    panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+    drawn = metric_names(" ".join(t["expr"] for p in panels for t in p["targets"]))
     asked = {
         "tidemill_requests_total",
         "tidemill_request_seconds",
@@ -187,6 +195,7 @@ def test_grafana_finds_its_source_and_board() -> None:
     (provider,) = boards["providers"]
     mounts = SERVICES["grafana"]["volumes"]
     board = json.loads((ROOT / "deploy/grafana/boards/tidemill.json").read_text(encoding="utf-8"))
-    assert {source["uid"]} == {panel["datasource"]["uid"] for panel in board["panels"]}
+    panels = [panel for panel in board["panels"] if panel["type"] != "row"]
+    assert {source["uid"]} == {panel["datasource"]["uid"] for panel in panels}
     assert "http://prometheus:9090" == source["url"]
     assert f"./deploy/grafana/boards:{provider['options']['path']}:ro" in mounts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections import defaultdict, deque
+from collections import deque
 from typing import Any
 
 from aiokafka import AIOKafkaProducer
@@ -92,14 +92,13 @@ class Stallholder:
         key, time = f"t{number}", START_MS + 20 * STEP_MS * number
         request = {"ticket": key, "shop": f"s{number % SHOPS}", "item": "i0", "city": "c0",
                    "pages": 1.0, "time": time}  # fmt: skip
-        fields: dict[str, Any] = defaultdict(str)
-        fields |= {"id": f"p{number}", "key": key, "time": time, "vector": b"\0\0\0\0",
-                   "score": 0.5, "baseline": 0.5, "snapshot": 0, "scored_ms": time,
-                   "request": json.dumps(request).encode()}  # fmt: skip
-        named = {name: fields[name] for name in Prediction.__struct_fields__}
+        prediction = Prediction(
+            f"p{number}", key, time, b"\0\0\0\0", "", 0.5, 0.5, "", 0, time,
+            json.dumps(request).encode(),
+        )  # fmt: skip
         label = {"key": key, "value": number % 2, "time": time + 1}
         return [
-            self._send(PREDICTIONS, key, Prediction(**named).encode()),
+            self._send(PREDICTIONS, key, prediction.encode()),
             self._send(LABELS, key, json.dumps(label).encode()),
         ]
 

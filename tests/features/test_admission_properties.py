@@ -29,6 +29,7 @@ class Sent:
     value: bytes
     key: bytes | None = None
     timestamp: int = 0
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 def log_of(rows: Sequence[Row], ids: Sequence[str | None]) -> list[Sent]:

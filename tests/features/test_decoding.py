@@ -352,3 +352,17 @@ def test_a_label_with_another_mistake_names_that() -> None:
     expected = [("missing_field", "value", "a value")]
     expected += [("unknown_field", "my_value", "declared fields only")]
     assert expected == [(error.cause, error.field, error.allowed) for error in errors]
+
+
+def test_two_bodies_never_make_one_event() -> None:
+    """Where undeclared fields are passed over, a list in one of them must not join two bodies."""
+    decoder = EventDecoder(shops.project, FakeClock(NOW), SKEW, strict=False)
+    good = json.dumps(PAYMENT).encode()
+    cut = [good[:-1] + b',"more":[{}', b"{}]}," + good]
+    assert decoder.decode_many(cut) is None
+    for each in cut:
+        with pytest.raises(InputError):
+            decoder.decode(each, NOW)
+    known = decoder.decode_many([good, good[:-1] + b',"more":{"a":1}}'])
+    assert known is not None
+    assert 2 == len(known[1])

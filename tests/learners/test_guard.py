@@ -70,6 +70,17 @@ def test_a_producer_that_flips_its_labels_is_named(cut: int) -> None:
     assert (11, "producer_loss", "bad") == (found[0], found[1].reason, found[1].producer)
 
 
+def test_a_learner_alone_is_judged_by_what_it_does() -> None:
+    """Not by labels and producers, however bad; a norm that leaps trips it."""
+    labels, scores = traffic(20)
+    limits = Breaker(window=WINDOW, producer_share=0.1).of_learner()
+    assert Stream(1 - labels, scores, ["bad"] * len(labels)).run(limits) is None
+    norms = [*(0.01 * window for window in range(1, 20)), 50.0]
+    found = Stream(labels, scores, norms=norms).run(limits)
+    assert found is not None
+    assert (20, "update_norm") == (found[0], found[1].reason)
+
+
 def test_an_unnamed_producer_is_nobody() -> None:
     """Labels without a producer are compared with nobody's and have no share."""
     labels, scores = traffic(10)

@@ -53,3 +53,11 @@ def test_digest_is_of_the_encoded_bytes() -> None:
     """The announced digest is the plain SHA-256 of what lies in the store."""
     data = SNAPSHOT.encode()
     assert hashlib.sha256(data).hexdigest() == digest(data)
+
+
+@pytest.mark.parametrize("body", [b"\x81\xa1\xff\x01", b"\x91" * 100_000])
+def test_what_no_parser_takes_is_refused(body: bytes) -> None:
+    """Text that is not UTF-8, and lists in lists without end, behind a right checksum."""
+    data = b"TMSNAP2\n" + hashlib.sha256(body).digest() + body
+    with pytest.raises(ArtifactError, match="snapshot"):
+        Snapshot.decode(data)

@@ -11,7 +11,7 @@ from streams.catch_up import CatchUp
 from streams.learning import Learning, Place
 from tidemill.roles import RoleChange
 from tidemill.tasks import BINARY, REGRESSION, Task
-from tidemill.wire import Example
+from tidemill.wire import ArmScore, Example
 
 ROWS = 2_000
 PUBLISHED = RoleChange("r0002", "published", "s", 0)
@@ -95,3 +95,22 @@ def test_what_the_prior_answered_is_not_compared(truth: tuple[Scores, Scores]) -
     """Before the first release there was nothing to be better than."""
     right, labels = truth
     assert 0 == caught_up(right, right, labels, release=PRIOR).compared
+
+
+def test_the_champion_is_judged_by_what_it_said_itself(truth: tuple[Scores, Scores]) -> None:
+    """Also where a canary answered; the default head's answers are nobody's."""
+    right, labels = truth
+    made = make_prediction("k", NOW)
+    placed = []
+    for row, (score, label) in enumerate(zip(right.tolist(), labels.tolist(), strict=True)):
+        said = msgspec.structs.replace(
+            made, score=0.5, release="r0009", arm="canary", arms=[ArmScore("r0001", 1, 0, score)]
+        )
+        if row % 2:
+            said = msgspec.structs.replace(made, score=0.5, arm="default")
+        placed.append((row, Example(said, label, NOW, NOW, 0, row + 1)))
+    candidate = CatchUp(Learning("r0002", Oracle(right), Place(0, {})), BINARY, 0, PUBLISHED)
+    candidate.learn(placed, made.schema)
+    assert ROWS // 2 == candidate.compared
+    own, answered = candidate.losses
+    assert own == pytest.approx(answered)

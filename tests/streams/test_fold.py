@@ -223,3 +223,18 @@ def test_the_project_has_an_event_without_windows() -> None:
     """The property above covers events that only count."""
     taken = {window.event.name for window in make_project().features if hasattr(window, "event")}
     assert {"payment", "refund"} == taken
+
+
+async def test_the_time_from_event_to_feature_is_observed(world: World) -> None:
+    """Of the first event of each part, once; what is sent again is not counted again."""
+    first = world.event()
+    world.event()
+    await rekey_all(world)
+    world.clock.advance(2_500)
+    await fold_all(world)
+    await fold_all(world)
+    name, registry = "tidemill_event_to_feature_seconds", world.measurements.registry
+    waited = (world.clock.now_ms() - first.timestamp) / 1000
+    count = registry.get_sample_value(f"{name}_count")
+    assert count >= 1
+    assert count * waited == pytest.approx(registry.get_sample_value(f"{name}_sum"))

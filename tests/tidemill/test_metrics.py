@@ -17,10 +17,10 @@ def test_names_are_unique() -> None:
 
 @pytest.mark.parametrize("metric", NAMES.values(), ids=NAMES)
 def test_a_name_follows_prometheus(metric: Metric) -> None:
-    """Names carry the prefix, counters end in _total, histograms in a base unit."""
+    """Names carry the prefix, counters end in _total, histograms in a base unit or rows."""
     assert re.fullmatch(r"tidemill(_[a-z0-9]+)+", metric.name)
     assert (metric.kind == "counter") == metric.name.endswith("_total")
-    assert metric.kind != "histogram" or metric.name.endswith(("_seconds", "_bytes"))
+    assert metric.kind != "histogram" or metric.name.endswith(("_seconds", "_bytes", "_rows"))
     assert not re.search(r"_(ms|milliseconds|minutes|kb|mb)(_|$)", metric.name)
 
 

@@ -7,6 +7,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -163,3 +164,64 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="No space left"):
         journal.append(lambda changes: THREE[1:])
     assert before == (tmp_path / "roles.jsonl").read_bytes()
+
+
+def test_a_challenger_answers_its_share() -> None:
+    """Until it gets another role; a share that changes leaves its place among them."""
+    first = RoleChange("r0004", "challenger", A, 2, share=0.1)
+    second = RoleChange("r0005", "challenger", A, 3)
+    found = standings(*THREE, first, second)
+    assert (["r0004", "r0005"], 0.1, 0.0) == (
+        found.challengers(A), found.share("r0004"), found.share("r0005")
+    )  # fmt: skip
+    raised = standings(*THREE, first, second, msgspec.structs.replace(first, share=0.3))
+    assert (["r0004", "r0005"], 0.3) == (raised.challengers(), raised.share("r0004"))
+    promoted = standings(*THREE, first, second, RoleChange("r0004", "promoted", A, 4))
+    assert (["r0005"], 0.0, "champion") == (
+        promoted.challengers(A), promoted.share("r0004"), promoted.role("r0004")
+    )  # fmt: skip
+
+
+def test_challengers_are_of_one_schema() -> None:
+    """Those of others stand beside other champions."""
+    mine, other = RoleChange("r0004", "challenger", A, 2), RoleChange("r0005", "challenger", "b", 3)
+    found = standings(*THREE, mine, other)
+    assert ["r0004"] == found.challengers(A)
+    assert ["r0004", "r0005"] == found.challengers()
+
+
+WATCHED = RoleChange("r0004", "promoted", A, 5, "trial", watched="r0003")
+
+
+def test_a_former_champion_is_watched() -> None:
+    """It is still the former champion, and stands beside the one that took its place."""
+    beside = RoleChange("r0005", "challenger", A, 2)
+    found = standings(*THREE, beside, WATCHED)
+    assert ("r0003", "former", "r0003") == (
+        found.watched(A), found.role("r0003"), found.former(A)
+    )  # fmt: skip
+    assert (["r0003", "r0005"], 0.0) == (found.challengers(A), found.share("r0003"))
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        RoleChange("r0003", "unwatched", A, 6, "trial"),
+        RoleChange("r0003", "retired", A, 6, "ann"),
+        RoleChange("r0005", "published", A, 6),
+        RoleChange("r0003", "rolled_back", A, 6, "trial", instead_of="r0004"),
+    ],
+)
+def test_a_watch_ends(after: RoleChange) -> None:
+    """When it is over, or either of the two gets another role."""
+    found = standings(*THREE, WATCHED, after)
+    assert found.watched(A) is None
+    assert "r0003" not in found.challengers(A)
+
+
+def test_the_end_of_a_watch_changes_no_role() -> None:
+    """A rollback to it is still possible."""
+    found = standings(*THREE, WATCHED, RoleChange("r0003", "unwatched", A, 6, "trial"))
+    assert ("former", "r0003", "r0004") == (
+        found.role("r0003"), found.former(A), champion(found, A)
+    )  # fmt: skip

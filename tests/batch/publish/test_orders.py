@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from published import SCHEMA, release
 
-from batch.publish.orders import Order, promote, retire, roll_back
+from batch.publish.orders import Order, challenge, promote, retire, roll_back
 from tidemill.errors import ArtifactError, InputError
 from tidemill.registry import Registry
 from tidemill.roles import RoleChange
@@ -136,3 +136,33 @@ def test_an_order_in_a_home_from_before_the_journal(three: Registry, tmp_path: P
     (three.folder / "roles.jsonl").unlink()
     roll_back(three, SCHEMA, None, ORDER)
     assert ["former", "champion", "rolled_back"] == roles(three)
+
+
+def test_a_release_is_set_beside_the_champion(three: Registry) -> None:
+    """To be scored, or to answer a share that can be changed."""
+    change = challenge(three, "r0001", 0.1, ORDER)
+    assert ("challenger", 0.1, "ann") == (change.action, change.share, change.by)
+    assert ["challenger", "former", "champion"] == roles(three)
+    assert challenge(three, "r0001", 0.1, ORDER) is None
+    assert challenge(three, "r0001", 0.0, ORDER) is not None
+    assert (["r0001"], 0.0) == (three.standings().challengers(), three.standings().share("r0001"))
+
+
+def test_the_champion_keeps_a_share(three: Registry) -> None:
+    """What several challengers answer together is less than all."""
+    challenge(three, "r0001", 0.6, ORDER)
+    with pytest.raises(InputError, match=r"share: found 0\.4; allowed: .* less than 0\.4"):
+        challenge(three, "r0002", 0.4, ORDER)
+    assert challenge(three, "r0002", 0.3, ORDER) is not None
+    assert challenge(three, "r0001", 0.65, ORDER) is not None
+
+
+def test_what_answers_or_was_retired_is_no_challenger(three: Registry) -> None:
+    """The second may be forced to be."""
+    with pytest.raises(InputError, match="r0003: found champion"):
+        challenge(three, "r0003", 0.0, ORDER)
+    retire(three, SCHEMA, "r0001", ORDER)
+    with pytest.raises(InputError, match="r0001: found retired"):
+        challenge(three, "r0001", 0.0, ORDER)
+    change = challenge(three, "r0001", 0.0, FORCE)
+    assert change is not None and change.forced

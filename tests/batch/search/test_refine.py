@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from batch.search.refine import refinement
+from batch.search.refine import early_copies, refinement
 from batch.search.trials import Trial, key_of, preferred
 
 
@@ -42,6 +42,18 @@ def test_the_best_is_averaged_with_copies() -> None:
     assert COPIES == refined(*two)
     assert {**COPIES, "copies": 2} == refined(*two, seconds_left=25.0)
     assert {} == refined(*two, seconds_left=19.0)
+
+
+def test_copies_are_made_early_where_they_cost_little() -> None:
+    """Once, of the best that is known by then, in a tenth of the time that is left at most."""
+    two = trial(0, 0.5, leaves=9), trial(1, 0.4)
+    found = early_copies(two, tried(*two), 400.0)
+    assert found is not None and (two[1].parameters, COPIES) == (found[0], found[2])
+    assert early_copies(two, tried(*two), 399.0) is None
+    assert early_copies(two, tried(*two), 400.0, with_training=True) is None
+    more = [*two, trial(2, 0.3, leaves=11), trial(3, 0.35, fixed=COPIES)]
+    assert early_copies(more, tried(*more), 4_000.0) is None
+    assert early_copies([], set(), 400.0) is None
 
 
 def test_then_it_is_tried_at_half_the_rate() -> None:

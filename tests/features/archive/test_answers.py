@@ -1,4 +1,4 @@
-"""Answers are found in the archive by their id and counted by their release."""
+"""Labels of answers are found in the archive, and answers counted by their release."""
 
 from __future__ import annotations
 
@@ -6,14 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from features.archive.answers import (
-    Answered,
-    FoundLabel,
-    FoundPrediction,
-    answered_by,
-    find_labels,
-    find_prediction,
-)
+from features.archive.answers import Answered, FoundLabel, answered_by, find_labels
 from features.archive.files import ArchiveWriter, examples_table, predictions_table
 from tidemill.durations import DAY_MS
 from tidemill.topics import EXAMPLES, PREDICTIONS
@@ -47,29 +40,15 @@ def archive(home: Path) -> Path:
     return home
 
 
-def test_an_answer_is_found_with_its_place(tmp_path: Path) -> None:
-    """Everything that was logged of it, but for vector and request."""
-    found = find_prediction(archive(tmp_path), "shop", "p3")
-    time = START + 3 * DAY_MS // 2
-    expected = FoundPrediction("p3", time, "k3", "s", 0.25, 0.5, "r0002", 1, time + 7, 1, 3)
-    assert expected == found
-
-
-def test_what_is_not_there_is_not_found(tmp_path: Path) -> None:
-    """Neither in an archive without it nor without an archive."""
-    assert find_prediction(tmp_path, "shop", "p0") is None
-    assert find_prediction(archive(tmp_path), "shop", "p9") is None
-    assert find_prediction(tmp_path, "other", "p0") is None
-    assert [] == find_labels(tmp_path, "shop", "p1")
-
-
 def test_every_label_of_an_answer_is_found(tmp_path: Path) -> None:
-    """Its correction too."""
+    """Its correction too; of an answer without one, none."""
     expected = [
         FoundLabel(1.0, START + 9, "label", 0),
         FoundLabel(0.0, START + 99, "correction", 1),
     ]
-    assert expected == find_labels(archive(tmp_path), "shop", "p0")
+    home = archive(tmp_path)
+    assert expected == find_labels(home, "shop", "p0")
+    assert [] == find_labels(home, "shop", "p1")
 
 
 def test_answers_are_counted_by_release_and_snapshot(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
+import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -24,7 +26,7 @@ from features.archive.files import (
 from tidemill.durations import DAY_MS, HOUR_MS
 from tidemill.errors import FencedError
 from tidemill.topics import EVENTS, EXAMPLES, PREDICTIONS
-from tidemill.wire import Example, Prediction
+from tidemill.wire import ArmScore, Example, Prediction
 
 MAY_1_MS = 1_367_366_400_000
 
@@ -244,6 +246,21 @@ def test_an_example_keeps_what_it_weighs_and_whose_label_it_has() -> None:
     assert expected | {"kind": "correction", "producer": "billing"} == {
         name: row[name] for name in ("label", "weight", "sampled", "kind", "producer")
     }
+
+
+def test_an_examples_score_is_the_champions() -> None:
+    """Whoever answered; of what the default head answered there is none."""
+    said = msgspec.structs.replace(
+        prediction(3, MAY_1_MS), score=0.9, release="r0009", snapshot=4, arm="canary",
+        arms=[ArmScore("r0001", 7, 2, 0.2)],
+    )  # fmt: skip
+    silent = msgspec.structs.replace(prediction(4, MAY_1_MS), arm="default")
+    examples = [Example(each, 1, MAY_1_MS, MAY_1_MS, 0, 1) for each in (said, silent)]
+    first, second = examples_table(examples, 0, [0, 1], [0, 0]).to_pylist()
+    assert ("r0001", 7, 0.2) == (first["release"], first["snapshot"], first["score"])
+    assert math.isnan(second["score"])
+    (answered, _) = predictions_table([said, silent], 0, [3, 4], [0, 0]).to_pylist()
+    assert ("r0009", 0.9) == (answered["release"], answered["score"])
 
 
 def test_labels_of_an_earlier_version_are_read(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Which models serve: champion and challengers, loaded, tried out and exchanged."""

@@ -1,0 +1,1 @@
+"""The server and the way of a request to its handler and of a refusal back."""

@@ -1,0 +1,103 @@
+"""Bounds on how a caller sends a request: the head's size, and the time for head and body.
+
+The server has neither; a caller that sends a byte now and then would hold a connection for ever.
+Looking once a second costs a request nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+SWEEP_SECONDS, HEAD_LIMIT_BYTES = 1.0, 32_768
+_TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"content-length: 0\r\nconnection: close\r\n\r\n"
+)
+_LOG = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """How long a request may take to arrive, and how large its path, query and headers may be."""
+
+    request_seconds: float = 10.0
+    head_limit_bytes: int = HEAD_LIMIT_BYTES
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Uvicorn's protocol, which closes a connection whose head comes in pieces and grows too large.
+
+    The piece in which a head begins may hold the end of another request, and is not counted: it is
+    at most what the socket gives at once, 256 KiB.
+    """
+
+    head_limit_bytes = HEAD_LIMIT_BYTES
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        """What the socket gave."""
+        before = self.scope
+        super().data_received(data)
+        if self.scope is before and self.scope is not None and self._head_is_coming():
+            self._head_bytes += len(data)
+            if self._head_bytes > self.head_limit_bytes and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+        elif self._head_bytes:
+            self._head_bytes = 0
+
+    def _head_is_coming(self) -> bool:
+        return self.cycle is None or self.cycle.scope is not self.scope
+
+
+def bounded_protocol(bounds: Bounds) -> type[asyncio.Protocol]:
+    """The protocol with this bound on heads."""
+    limit = {"head_limit_bytes": bounds.head_limit_bytes}
+    return type("BoundedProtocol", (BoundedProtocol,), limit)
+
+
+class Patience:
+    """Ends connections whose request has not arrived, or whose answer was not read, in time."""
+
+    def __init__(self, connections: Collection[Any], seconds: float) -> None:
+        self._connections, self._seconds = connections, seconds
+        self._since: dict[tuple[Any, Any], float] = {}
+
+    async def run(self) -> None:
+        """Look once a second, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            self.sweep(loop.time())
+
+    def sweep(self, now: float) -> None:
+        """End those that were waited for too long at `now` (seconds)."""
+        waiting: dict[tuple[Any, Any], float] = {}
+        for connection in list(self._connections):
+            if not _waits_for_caller(connection):
+                continue
+            place = (connection, connection.cycle)
+            began = waiting[place] = self._since.get(place, now)
+            if now - began > self._seconds:
+                _LOG.info("caller_too_slow", seconds=self._seconds)
+                connection.transport.abort()
+        self._since = waiting
+
+
+def _waits_for_caller(connection: Any) -> bool:
+    """True while a head or a body is awaited, or the caller does not read what it asked for.
+
+    Uvicorn itself ends a connection that is idle.
+    """
+    cycle = connection.cycle
+    if cycle is None or connection.flow.write_paused:
+        return True
+    if cycle.response_complete:
+        return connection.timeout_keep_alive_task is None
+    return bool(cycle.more_body)

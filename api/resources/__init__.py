@@ -1,0 +1,1 @@
+"""What callers send and look at beside scores, one kind a file."""

@@ -1,0 +1,1 @@
+"""From a request to its answer, and behind the answer to the log."""

@@ -1,0 +1,1 @@
+"""Challengers beside the champion: they learn, are compared, and get or lose its place."""
