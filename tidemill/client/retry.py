@@ -10,6 +10,8 @@ from tidemill.client.errors import IN_PROGRESS, BadAnswer, ClientError, NoAnswer
 
 _PASSING = (502, 503, 504)
 _MOST_DOUBLINGS = 30
+LEAST_SECONDS = 0.01
+"""An attempt that has less time is not made: it would only hide what was wrong before."""
 
 
 def _full_jitter(most: float) -> float:
@@ -48,22 +50,27 @@ class Attempts:
         """`repeatable`: what arrives twice does no more than what arrives once."""
         self._retry, self._repeatable = retry, repeatable
         self._ends = now + retry.deadline_seconds
+        self._error: ClientError | None = None
         self.count = 1
 
     def left(self, now: float) -> float:
-        """Seconds until the deadline."""
-        return max(0.0, self._ends - now)
+        """Seconds until the deadline. Raises the last error where hardly any are left."""
+        left = max(0.0, self._ends - now)
+        if self._error is not None and left < LEAST_SECONDS:
+            raise self._error
+        return left
 
     def pause(self, error: ClientError, now: float) -> float:
         """Seconds to wait before trying again. Raises the error where that is not to be done."""
         error.attempts = self.count
+        self._error = error
         if not self._passes(error):
             raise error
         doublings = min(self.count - 1, _MOST_DOUBLINGS)
         most = min(self._retry.most_seconds, self._retry.first_seconds * 2**doublings)
         asked = error.retry_after if isinstance(error, Refusal) else None
         pause = (asked or 0.0) + self._retry.draw(most)
-        if now + pause >= self._ends:
+        if now + pause + LEAST_SECONDS > self._ends:
             raise error
         self.count += 1
         return pause

@@ -89,7 +89,17 @@ def test_no_wait_reaches_beyond_the_deadline() -> None:
     with pytest.raises(ServerFailed):
         attempts.pause(late, 149.0)
     assert 2 == late.attempts
-    assert (99.0, 0.0) == (attempts.left(51.0), attempts.left(151.0))
+    assert 99.0 == attempts.left(51.0)
+
+
+def test_an_attempt_without_time_does_not_hide_what_was_wrong() -> None:
+    """A wait that took longer than it should ends with the error before, not with a timeout."""
+    attempts, error = Attempts(ALWAYS_MOST, True, 50.0), refusal(ServerFailed, 503)
+    assert 0.0 == attempts.left(151.0)
+    attempts.pause(error, 51.0)
+    with pytest.raises(ServerFailed) as raised:
+        attempts.left(149.995)
+    assert error is raised.value
 
 
 def test_many_attempts_do_not_overflow() -> None:
