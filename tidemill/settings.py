@@ -11,7 +11,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from tidemill.errors import SettingsError
 
-_PASSWORD = re.compile(r"://[^@\s]*@")
+_PASSWORD = re.compile(r"://\S*@")  # a password may hold an @ itself
 _SECURE_URL = r"^(https://|http://(localhost|127\.0\.0\.1|\[::1\])[:/]).+$"
 
 

@@ -124,7 +124,14 @@ class Scorer:
         """Score group after group until nobody waits."""
         try:
             while self._waiting:
-                await self._score_group(self._take())
+                group = self._take()
+                try:
+                    await self._score_group(group)
+                except Exception as error:  # unforeseen, when all was scored: nobody waits for ever
+                    _LOG.exception("group_failed", exc_info=error)
+                    for waiting in group:
+                        if not waiting.future.done():
+                            self._refuse(waiting, error)
         finally:
             self._task = None
 

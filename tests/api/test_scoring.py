@@ -26,6 +26,23 @@ async def test_a_group_has_a_cap(served, call, request_body):
     assert 2 == served.store.reads
 
 
+async def test_a_failure_after_scoring_leaves_nobody_waiting(served, call, request_body):
+    """All of the group are answered, their places are free again, and the next is scored."""
+    scorer = served.service.serving.scorer
+    note = scorer._note_ages
+
+    def fail(_):
+        scorer._note_ages = note
+        raise RuntimeError("unforeseen")
+
+    scorer._note_ages = fail
+    async with asyncio.timeout(5):
+        replies = await asyncio.gather(*(call.post(SCORE, request_body) for _ in range(3)))
+    assert [500] * 3 == [reply.status for reply in replies]
+    assert 0 == served.service.log.depth
+    assert 200 == (await call.post(SCORE, request_body)).status
+
+
 async def test_each_caller_gets_its_own_answer(served, call, request_body):
     """Scored together or alone, the score of a request is the same."""
     bodies = [request_body | {"amount": float(n * 3)} for n in range(40)]

@@ -56,7 +56,7 @@ def test_a_password_is_shown_nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the settings' text nor an error shows the store's password."""
     monkeypatch.setenv("TIDEMILL_REDIS", "redis://user:hidden@localhost:6379/0")
     shown = repr(read_settings())
-    monkeypatch.setenv("TIDEMILL_REDIS", "http://user:hidden@localhost:6379/0")
+    monkeypatch.setenv("TIDEMILL_REDIS", "http://user:some@hidden@localhost:6379/0")
     with pytest.raises(SettingsError) as caught:
         read_settings()
     assert (False, False) == ("hidden" in shown, "hidden" in str(caught.value))
