@@ -30,14 +30,15 @@ async def no_snapshots(learner: str, release: str, number: int) -> list[bytes]:
 
 @dataclass(frozen=True, slots=True)
 class PlanPorts:
-    """What is read from the store for one declaration; all raise StoreUnavailable.
+    """What depends on one declaration, mostly read from the store; that raises StoreUnavailable.
 
     `read_snapshots` gives what brings a reader of its learner's snapshots from a release and number
     to the newest one (see `ModelSource`); `read_progress` gives
     source partition → next event offset applied to its state at every target partition;
     `read_worker_status` gives its worker's status and the newest bad cases, ready for JSON;
     `note_serving` remembers that it is the declaration that serves; `inspector` looks at entities;
-    `read_challenger` is `read_snapshots` for another learner, which is named first.
+    `read_challenger` is `read_snapshots` for another learner, which is named first; `orders` takes
+    those about its releases, from the disk, and is None where none are taken.
     """
 
     reader: VectorReader
@@ -47,6 +48,7 @@ class PlanPorts:
     note_serving: Callable[[], Awaitable[None]]
     inspector: Inspector
     read_challenger: Callable[[str, str, int], Awaitable[list[bytes]]] = no_snapshots
+    orders: RoleOrders | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,10 +163,10 @@ class Ports:
     """The real clients behind small calls; they raise StoreUnavailable and BusUnavailable.
 
     `announcements` begins a new reading of the `models` topic from now on and never ends by itself;
-    `check_store` and `check_broker` return when the other side answers; `of_plan` gives what is
-    read for one declaration; `read_jobs` gives what a scheduler last told of the project's jobs;
+    `check_store` and `check_broker` return when the other side answers; `of_plan` gives what
+    depends on one declaration; `read_jobs` gives what a scheduler last told of the project's jobs;
     `find_archived` looks an old prediction up by its id, `replay` rebuilds it (and raises Refused);
-    `orders` is None where none are taken, `tracing` where no request is traced.
+    `tracing` is None where no request is traced.
     """
 
     producer: Producer
@@ -177,6 +179,5 @@ class Ports:
     read_jobs: Callable[[], Awaitable[bytes | None]] = no_jobs
     keys: KeyStore = field(default_factory=keys_in_memory)
     find_archived: Callable[[str], Awaitable[ArchivedPrediction | None]] = nothing_archived
-    orders: RoleOrders | None = None
     tracing: Tracing | None = None
     replay: Callable[[str], Awaitable[bytes]] = no_replay

@@ -75,7 +75,12 @@ def build_serving(plan: FeaturePlan, shared: Shared) -> Serving:
     recorded = RecordedVectors(project.serving.recorded)
     make = _Models(plan, of_plan, shared, recorded)
     champion = make.arm("")
-    arms = Arms(plan.schema.hash, shared.ports.registry.standings, make.arm)
+    arms = Arms(
+        plan.schema.hash,
+        shared.ports.registry.standings,
+        make.arm,
+        lambda: champion.slot.current.release,
+    )
     panel = Panel(project, champion.slot, arms, measurements)
     parts = ScorerParts(decoder, of_plan.reader, panel, shared.log, measurements, clock, recorded,
                         shared.lent)  # fmt: skip

@@ -14,7 +14,6 @@ from pathlib import Path
 import msgspec
 
 import tidemill
-from batch.datasets.build import NO_EXAMPLES, SINGLE_CLASS
 from batch.datasets.manifest import DatasetManifest
 from batch.exit_codes import ExitCode
 from batch.gate.champion import Champion
@@ -26,7 +25,7 @@ from features.archive.definitions import write_definition
 from features.plan import compile_plan
 from tidemill.clock import Clock
 from tidemill.declaration import Project
-from tidemill.errors import BusUnavailable, GateRefused, InputError, TidemillError
+from tidemill.errors import BusUnavailable, GateRefused, NoExamples, TidemillError
 from tidemill.registry import Registry
 
 
@@ -66,6 +65,8 @@ def retrain(
         stages = Stages(compile_plan(project), registry, run, options, clock)
         try:
             result = _go_through(stages, announce)
+        except NoExamples as error:
+            result = RetrainResult(ExitCode.NOTHING_TO_TRAIN_ON, run.id, (str(error),))
         except (TidemillError, OSError) as error:
             with suppress(OSError):  # of a full disk, say
                 run.note(error=str(error))
@@ -78,12 +79,7 @@ def _go_through(stages: Stages, announce: Announce) -> RetrainResult:
     plan, run = stages.plan, stages.run.id
     write_definition(stages.registry.home, plan, stages.clock.now_ms())
     champion = stages.champion()
-    try:
-        dataset, data = stages.dataset()
-    except InputError as error:
-        if error.cause not in (NO_EXAMPLES, SINGLE_CLASS):
-            raise
-        return RetrainResult(ExitCode.NOTHING_TO_TRAIN_ON, run, (str(error),))
+    dataset, data = stages.dataset()
     report = refused_before_training(plan.project, data, champion)
     if report is not None:
         return _refused(run, report, dataset)

@@ -30,7 +30,7 @@ from batch.training_set import Compute, TrainingSet
 from features.archive.events import Rules
 from features.archive.point_in_time import vectors_at
 from features.plan import FeaturePlan
-from learners.release import ModelFile, read_model_file
+from learners.release import ModelFile
 from tidemill.clock import Clock
 from tidemill.registry import Manifest, Registry
 from tidemill.signature import Keys
@@ -91,8 +91,7 @@ class Stages:
             name = self.run.stage("champion", look)["champion.txt"].decode()
         if not name:
             return None
-        trained_to = self.registry.manifest(name).trained_to_ms
-        return Champion(name, read_model_file(self.registry, name), trained_to)
+        return Champion.read(self.registry, name)
 
     def dataset(self) -> tuple[DatasetManifest, Dataset]:
         """What is trained on and judged with. Raises InputError where there is nothing."""

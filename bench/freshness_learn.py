@@ -30,6 +30,7 @@ import numpy as np
 import uvloop
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
+from bench._load import http_request
 from bench._open_loop import OpenLoop
 from bench._result import own_versions, result
 from bench._worker import ROOT, Bench, apache_kafka, bench_of, cpu_seconds, embedded
@@ -116,7 +117,7 @@ class Traffic:
     """Requests at fixed moments, and labels for those that were answered a second ago."""
 
     def __init__(self, port: int, producer: AIOKafkaProducer, topic: str, heard: Heard) -> None:
-        self._client = OpenLoop(HOST, port, "/v1/score", self._note)
+        self._client = OpenLoop(port, self._note)
         self._producer, self._topic, self._heard = producer, topic, heard
         self._rng = np.random.default_rng(11)
         self._answered: list[tuple[float, str, float]] = []  # when, of what, the score
@@ -132,7 +133,8 @@ class Traffic:
             await asyncio.sleep(max(due - time.perf_counter(), 0))
             ticket, to_label = f"t{tick}", tick % every == 0
             numbers = FIXED if to_label else self._rng.normal(size=NUMBERS)
-            self._client.post(_Asked(ticket, to_label), _body(ticket, numbers), due)
+            request = http_request("/v1/score", _body(ticket, numbers))
+            self._client.post(_Asked(ticket, to_label), request, due)
             if to_label:
                 await self._label()
             tick += 1

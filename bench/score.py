@@ -29,7 +29,8 @@ import numpy as np
 import uvloop
 
 from bench._cores import cpu_seconds, on, two_cores
-from bench._load import Load, ask, closed_loop, open_loop
+from bench._load import Load, ask, closed_loop
+from bench._open_loop import open_loop
 from bench._peers import PeerFailed
 from bench._result import median, own_versions, result
 from bench._score_world import World, make_world

@@ -38,7 +38,8 @@ import uvloop
 from numpy.typing import NDArray
 
 from bench._cores import on, two_cores
-from bench._load import Load, ask, closed_loop, open_loop
+from bench._load import Load, ask, closed_loop
+from bench._open_loop import open_loop
 from bench._result import own_versions, result
 from bench._score_world import World, make_world
 from bench._services import OURS, Running, running

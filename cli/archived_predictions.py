@@ -43,7 +43,7 @@ class ArchivedPredictions:
         if found is None:
             return None
         definition = read_definitions(self._home, self._project).get(found.schema)
-        labels = find_labels(self._home, self._project, prediction)
+        labels = find_labels(self._home, self._project, prediction, found.time)
         record = Prediction(
             found.id, found.key, found.time, found.vector, found.schema, found.score,
             found.baseline, found.release, found.snapshot, found.scored_ms,

@@ -15,6 +15,7 @@ from tidemill.errors import (
     DeclarationError,
     InputError,
     LockedError,
+    NoExamples,
     SettingsError,
     StateMissing,
     TidemillError,
@@ -22,7 +23,7 @@ from tidemill.errors import (
 from tidemill.loading import load_project
 from tidemill.settings import Settings, read_settings
 
-FAILURE, USER_ERROR, LOCKED, INTERRUPTED = 1, 2, 4, 130
+FAILURE, USER_ERROR, LOCKED, NO_EXAMPLES, INTERRUPTED = 1, 2, 4, 5, 130
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO)
 _PATH = (errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR)  # of a port, say, no path is named
 ProjectFile = Annotated[Path, typer.Argument(metavar="PROJECT", help="The project's Python file.")]
@@ -33,10 +34,13 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the result as JSON."
 def errors_as_exit_codes() -> Iterator[None]:
     """A user's mistake is one line on stderr and exit code 2, another known failure code 1.
 
-    A disk that is full, broken or lets nobody write there is such a failure.
+    A disk that is full, broken or lets nobody write there is such a failure. That another process
+    holds the lock is 4, and that nothing is labelled yet is 5, whatever the command.
     """
     try:
         yield
+    except NoExamples as error:
+        _end(error, NO_EXAMPLES)
     except (DeclarationError, SettingsError, InputError, StateMissing) as error:
         _end(error, USER_ERROR)
     except LockedError as error:

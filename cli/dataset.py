@@ -78,7 +78,8 @@ def build(  # noqa: PLR0913 - a command has as many parameters as options
 ) -> None:
     """Make a dataset; options take the place of what the project's own rule says.
 
-    The same archive and rule give the same id and the same bytes.
+    The same archive and rule give the same id and the same bytes. Exit codes: 0 made, 1 failed, 2 a
+    mistake in project, settings or options, 5 nothing that is labelled fits the rule.
     """
     with errors_as_exit_codes():
         if negatives is not None and not match:

@@ -31,7 +31,7 @@ def export(
         from tidemill.durable import write_whole
 
         registry = registry_of(settings, project.name)
-        model = read_model_file(registry, registry.check_name(release))
+        model = read_model_file(registry, registry.manifest(registry.check_name(release)))
         data = to_onnx(model, project)
         from batch.onnx_graphs.probes import probes
 

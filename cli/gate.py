@@ -41,7 +41,7 @@ def gate(
 
     It must not have been trained on the holdout, whose dates are in the report. Nothing is
     published. Exit codes: 0 it would be published, 1 failed, 2 a mistake in project, settings or
-    files, 3 refused.
+    files, 3 refused, 5 nothing is labelled yet.
     """
     with errors_as_exit_codes():
         project, settings = prepare(file)
@@ -90,16 +90,11 @@ def _judge(
 
 def _champion(plan: FeaturePlan, settings: Settings) -> Champion | None:
     from batch.gate.champion import Champion
-    from learners.release import read_model_file
-    from tidemill.registry import Registry
-    from tidemill.signature import Keys
+    from cli.wiring import registry_of
 
-    keys = Keys(settings.home, settings.signing_key, settings.trusted_keys)
-    registry = Registry(settings.home, plan.project.name, keys)
+    registry = registry_of(settings, plan.project.name)
     name = registry.champion(plan.schema.hash)
-    if name is None:
-        return None
-    return Champion(name, read_model_file(registry, name), registry.manifest(name).trained_to_ms)
+    return None if name is None else Champion.read(registry, name)
 
 
 def _model(path: Path) -> ModelFile:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import aiokafka
@@ -13,9 +12,9 @@ import aiokafka.admin
 import structlog
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import KafkaError, NoError, TopicAlreadyExistsError
-from aiokafka.partitioner import murmur2
 
 from cli.broker import Broker, options_of
+from cli.partitioner import partitions_of
 from cli.record_batches import take_whole_batches
 from tidemill.bus import Assigned, Message, Outgoing, Revoked
 from tidemill.errors import BusUnavailable, LogLost
@@ -26,9 +25,6 @@ _log = structlog.get_logger()
 SEND_SECONDS = 30.0
 LARGEST_RECORD_BYTES = 8 * 1024 * 1024
 LARGEST_BATCH_BYTES = 512 * 1024
-
-# Written in Python, and event keys repeat.
-_hash = lru_cache(maxsize=4096)(murmur2)
 
 
 class KafkaProducer:
@@ -45,9 +41,13 @@ class KafkaProducer:
     ) -> Mapping[int, int]:
         """One batch at a time and partition: a failure never leaves a gap before what follows."""
         topic = self._names.topic(kind)
+        if partition is None:
+            keys, partitions = [record[0] for record in records], self._names.partitions_of(kind)
+            places = partitions_of(keys, partitions)
+        else:
+            places = [partition] * len(records)
         chosen: dict[int, list[Outgoing]] = {}
-        for record in records:
-            place = self._partition(kind, record[0]) if partition is None else partition
+        for place, record in zip(places, records, strict=True):
             chosen.setdefault(place, []).append(record)
         try:
             async with asyncio.timeout(SEND_SECONDS):
@@ -75,11 +75,6 @@ class KafkaProducer:
     async def _send_batch(self, topic: str, partition: int, batch: Any) -> int:
         sent = await self._client.send_batch(batch, topic, partition=partition)
         return int((await sent).offset) + int(batch.record_count())
-
-    def _partition(self, kind: str, key: bytes | None) -> int:
-        """Where every Kafka client would put the key; without one, in the first partition."""
-        partitions = self._names.partitions_of(kind)
-        return 0 if key is None or partitions == 1 else (_hash(key) & 0x7FFFFFFF) % partitions
 
 
 class _Listener(aiokafka.ConsumerRebalanceListener):  # type: ignore[misc]

@@ -11,7 +11,7 @@ import msgspec
 import typer
 
 from cli.command import AsJson, ProjectFile, errors_as_exit_codes, prepare
-from cli.login import login_name
+from cli.login import By, login_name
 from tidemill.api_keys import SCOPES, ApiKey, KeyFile, KeyRequest
 from tidemill.clock import SystemClock
 from tidemill.durations import duration_ms
@@ -19,7 +19,6 @@ from tidemill.errors import InputError
 
 app = typer.Typer(help="The api's keys.", no_args_is_help=True)
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as `list` shows it.")]
-By = Annotated[str | None, typer.Option(help="Who wants it; the login name by default.")]
 _LIMIT = re.compile(r"(\d+)/(.+)")
 
 
@@ -34,7 +33,7 @@ def create(  # noqa: PLR0913 - a command has as many parameters as options
     limit: Annotated[
         str | None, typer.Option(help="Requests in a window, such as 6000/1min.")
     ] = None,
-    by: By = None,
+    by: By = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a key and print it: it is shown this once. A running api knows it within a second."""
@@ -60,7 +59,7 @@ def list_keys(file: ProjectFile, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def revoke(file: ProjectFile, key_id: KeyId, by: By = None, as_json: AsJson = False) -> None:
+def revoke(file: ProjectFile, key_id: KeyId, by: By = "", as_json: AsJson = False) -> None:
     """End a key; a running api refuses it within a second."""
     with errors_as_exit_codes():
         keys, now = _keys(file)
@@ -73,7 +72,7 @@ def rotate(
     file: ProjectFile,
     key_id: KeyId,
     keep: Annotated[str, typer.Option(help="How long the old one still goes.")] = "1d",
-    by: By = None,
+    by: By = "",
     as_json: AsJson = False,
 ) -> None:
     """Make a key that may what this one may, and print it; the old one ends after a while."""

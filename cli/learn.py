@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from tidemill.topics import Names
 
 WAIT_SECONDS, LOOK_SECONDS = 30.0, 0.2
-app = typer.Typer(help="See whether learning goes on; go on after it was paused.")
+app = typer.Typer(
+    help="See whether learning goes on; go on after it was paused.", no_args_is_help=True
+)
 
 
 @dataclass(frozen=True, slots=True)

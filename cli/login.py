@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import getpass
 import os
+from typing import Annotated
+
+import typer
+
+By = Annotated[str, typer.Option(metavar="WHO", help="Who wants it; the login name by default.")]
 
 
 def login_name() -> str:

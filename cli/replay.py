@@ -107,10 +107,10 @@ async def _from_store(
 
 
 def _say_unknown(project: Project, settings: Settings, names: list[str]) -> None:
-    from features.archive.files import archived_rows
+    from features.archive.files import committed_offsets
     from tidemill.topics import PREDICTIONS
 
-    rows = archived_rows(settings.home, project.name, PREDICTIONS)
+    rows = sum(committed_offsets(settings.home, project.name, PREDICTIONS).values())
     for name in names:
         typer.echo(
             f"tidemill: id: found {name!r}; allowed: one of {rows} archived predictions of "

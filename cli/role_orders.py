@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from api.ports import RoleOrder
-from batch.publish import orders
+from batch.publish import listing, orders
 from batch.publish.orders import Order
 from tidemill.clock import Clock
-from tidemill.errors import ArtifactError
 from tidemill.registry import Registry
-from tidemill.roles import RoleChange, Standings
+from tidemill.roles import RoleChange
 from tidemill.wire import Announcement
 
 
 class RegistryOrders:
-    """`RoleOrders` on the registry: the same orders that `tidemill models` gives."""
+    """`RoleOrders` of one declaration on the registry: those that `tidemill models` gives."""
 
     def __init__(self, registry: Registry, schema: str, learner: str, clock: Clock) -> None:
         self._registry, self._schema = registry, schema
@@ -23,13 +22,11 @@ class RegistryOrders:
 
     def releases(self) -> list[dict[str, Any]]:
         """Every release, oldest first; `problem` says what is wrong with a damaged one."""
-        standings = self._registry.standings()
-        return [self._listed(name, standings) for name in self._registry.names()]
+        return listing.releases(self._registry)
 
     def changes(self, release: str | None = None) -> list[RoleChange]:
         """Every change of role, oldest first; of one release if it is named."""
-        changes = self._registry.standings().changes
-        return [c for c in changes if release is None or release in (c.release, c.instead_of)]
+        return listing.changes(self._registry, release)
 
     def promote(self, release: str, order: RoleOrder) -> RoleChange | None:
         """Make it the champion."""
@@ -51,21 +48,6 @@ class RegistryOrders:
         """What tells every process to look at the roles."""
         now_ms = self._clock.now_ms()
         return self._registry.announcement(change.release, self._learner, now_ms)
-
-    def _listed(self, name: str, standings: Standings) -> dict[str, Any]:
-        found = {
-            "release": name, "role": standings.role(name) or "", "share": standings.share(name)
-        }  # fmt: skip
-        try:
-            manifest = self._registry.manifest(name)
-        except ArtifactError as error:
-            return found | {"problem": str(error)}
-        return found | {
-            "created_ms": manifest.created_ms, "rows": manifest.rows, "schema": manifest.schema,
-            "metrics": manifest.metrics, "run": manifest.run, "dataset": manifest.dataset,
-            "parent": manifest.parent, "forced": manifest.forced,
-            "signed_by": self._registry.signed_by(name),
-        }  # fmt: skip
 
 
 def _order(order: RoleOrder) -> Order:

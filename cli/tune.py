@@ -50,6 +50,7 @@ def tune(  # noqa: PLR0913 - a command has as many parameters as options
     """Search the settings of the project's trainers on all rows before the gate's holdout.
 
     Run again it goes on where it was stopped, also by kill -9; more trials or seconds prolong it.
+    Exit codes: 0 found, 1 failed, 2 a mistake in project or settings, 5 nothing is labelled yet.
     """
     with errors_as_exit_codes():
         project, settings = prepare(file)

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import Annotated, Any
 
 import msgspec
@@ -203,7 +204,9 @@ class RequestDecoder:
         many: Any = list[self.struct]  # type: ignore[name-defined]
         batch = msgspec.defstruct("Batch", [("requests", many)], forbid_unknown_fields=True)
         self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(batch)
-        self._key = project.label.key
+        key = project.label.key
+        self._fields = attrgetter(*key) if key else None
+        self._is_one_field = len(key) == 1
 
     def decode(self, body: bytes) -> Any:
         """One request; raises InputError."""
@@ -223,11 +226,10 @@ class RequestDecoder:
 
     def join_key(self, request: Any, prediction_id: str) -> str:
         """The key by which the label finds the request's prediction: its fields, or else its id."""
-        if not self._key:
+        if self._fields is None:
             return prediction_id
-        if len(self._key) == 1:
-            return str(getattr(request, self._key[0]))
-        return "|".join(str(getattr(request, name)) for name in self._key)
+        found = self._fields(request)
+        return str(found) if self._is_one_field else "|".join(map(str, found))
 
     @staticmethod
     def _decoded(decoder: msgspec.json.Decoder[Any], body: bytes) -> Any:
@@ -237,10 +239,11 @@ class RequestDecoder:
             raise input_error(error) from None
 
     def _checked(self, request: Any, now_ms: int) -> Any:
-        if request.time is None:
+        time, latest_ms = request.time, now_ms + self._skew_ms
+        if time is None:
             request.time = now_ms
-        else:
-            request.time = check_time(milliseconds(request.time), now_ms + self._skew_ms)
+        elif type(time) is not int or not 0 < time <= latest_ms:
+            request.time = check_time(milliseconds(time), latest_ms)
         return request
 
 

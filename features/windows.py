@@ -179,8 +179,7 @@ def finalise(  # noqa: PLR0913 - a compiled kernel takes its tables one by one
                     matrix[i, output] = share * (count if code == DECAYED_COUNT else total)
             else:
                 matrix[i, output] = _over_tiles(
-                    words[row], floats[row], doubles[row], longs[row], time, features[f],
-                    parameters[f],
+                    words, floats, doubles, longs, row, time, features, f, parameters
                 )  # fmt: skip
 
 
@@ -218,13 +217,14 @@ def _finalise_last(  # type: ignore[no-untyped-def]  # noqa: PLR0913 - inlined i
 
 @njit(nogil=True, cache=True)
 def _over_tiles(  # type: ignore[no-untyped-def]  # noqa: PLR0911, PLR0913
-    words, floats, doubles, longs, time, feature, parameter
+    words, floats, doubles, longs, row, time, features, f, parameters
 ):
     """One aggregate over the tiles of one window."""
-    code, at, tiles, step, width = feature[1], feature[2], feature[3], feature[4], feature[6]
-    one, two, three = feature[7], feature[8], feature[9]
-    newest = longs[at // 2] - 1
-    low = max((time - feature[5]) // step, newest - tiles + 1, 0)
+    # Places in the arrays, not views of rows: those would be made for each feature of each request.
+    code, at, tiles, step = features[f, 1], features[f, 2], features[f, 3], features[f, 4]
+    width, one, two, three = features[f, 6], features[f, 7], features[f, 8], features[f, 9]
+    newest = longs[row, at // 2] - 1
+    low = max((time - features[f, 5]) // step, newest - tiles + 1, 0)
     high = min(time // step, newest)
     a, b, c = 0.0, 0.0, 0.0
     if code == MINIMUM:
@@ -236,29 +236,29 @@ def _over_tiles(  # type: ignore[no-untyped-def]  # noqa: PLR0911, PLR0913
         base = at + 2 + place * width
         place = place + 1 if place + 1 < tiles else 0
         if code == COUNT:
-            a += np.uint32(words[base + one])
+            a += np.uint32(words[row, base + one])
         elif code == SUM or code == RATIO:
-            a += doubles[(base + one) // 2]
+            a += doubles[row, (base + one) // 2]
         elif code == MEAN or code == RATE:
-            a += np.uint32(words[base + one])
-            b += doubles[(base + two) // 2]
+            a += np.uint32(words[row, base + one])
+            b += doubles[row, (base + two) // 2]
         elif code == MINIMUM:
-            a = min(a, floats[base + one])
+            a = min(a, floats[row, base + one])
         elif code == MAXIMUM:
-            a = max(a, floats[base + one])
+            a = max(a, floats[row, base + one])
         elif code == FIRST:
-            if longs[(base + one) // 2] > 0:
-                return np.float64(floats[base + two])
+            if longs[row, (base + one) // 2] > 0:
+                return np.float64(floats[row, base + two])
         else:
-            count = np.float64(np.uint32(words[base + one]))
+            count = np.float64(np.uint32(words[row, base + one]))
             if count > 0:
-                total = doubles[(base + two) // 2]
+                total = doubles[row, (base + two) // 2]
                 if a > 0:
                     off = total / count - b / a
                     c += off * off * a * count / (a + count)
                 a += count
                 b += total
-                c += doubles[(base + three) // 2]
+                c += doubles[row, (base + three) // 2]
     if code <= SUM:
         return a
     if code == FIRST:
@@ -266,24 +266,27 @@ def _over_tiles(  # type: ignore[no-untyped-def]  # noqa: PLR0911, PLR0913
     if code == MEAN:
         return b / a if a > 0 else np.nan
     if code == RATE:
-        return (b + parameter[0] * parameter[1]) / (a + parameter[1])
+        return (b + parameters[f, 0] * parameters[f, 1]) / (a + parameters[f, 1])
     if code == VARIANCE or code == DEVIATION:
         variance = c / a if a > 0 else np.nan
         return variance if code == VARIANCE else np.sqrt(variance)
     if code == RATIO:
-        divisor = _divisor(doubles, longs, time, feature)
+        divisor = _divisor(doubles, longs, row, time, features, f)
         return a / divisor if divisor != 0 else np.nan
     return a if np.isfinite(a) else np.nan
 
 
 @njit(nogil=True, cache=True)
-def _divisor(doubles, longs, time, feature):  # type: ignore[no-untyped-def]
+def _divisor(  # type: ignore[no-untyped-def]  # noqa: PLR0913
+    doubles, longs, row, time, features, f
+):
     """The sum of a ratio's `per` over the same window."""
-    step, at, tiles, width, place = feature[4], feature[10], feature[11], feature[12], feature[13]
-    newest = longs[at // 2] - 1
-    low = max((time - feature[5]) // step, newest - tiles + 1, 0)
+    step, at, tiles = features[f, 4], features[f, 10], features[f, 11]
+    width, place = features[f, 12], features[f, 13]
+    newest = longs[row, at // 2] - 1
+    low = max((time - features[f, 5]) // step, newest - tiles + 1, 0)
     total, tile = 0.0, low % tiles
     for _ in range(low, min(time // step, newest) + 1):
-        total += doubles[(at + 2 + tile * width + place) // 2]
+        total += doubles[row, (at + 2 + tile * width + place) // 2]
         tile = tile + 1 if tile + 1 < tiles else 0
     return total

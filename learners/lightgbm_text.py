@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from learners.decimals import Floats, Places, read_decimals
 from tidemill.errors import ArtifactError
 from tidemill.tasks import BINARY, REGRESSION, Task
 
@@ -15,8 +17,12 @@ from tidemill.tasks import BINARY, REGRESSION, Task
 # that missing values go left, bits 2-3 what counts as missing.
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING_SHIFT = 1, 2, 2
 _MISSING_ZERO, _MISSING_NAN = 1, 2
-_WORD_BITS = 32
 _TASKS = {"binary sigmoid:1": BINARY, "regression": REGRESSION}
+_TREE, _LAST = b"Tree", b"end of trees"
+_NOWHERE = (0, 0)
+
+Block = Mapping[bytes, tuple[int, int]]
+"""Where in the text the values of the lines of a tree, or of the head, begin and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,24 +58,43 @@ def parse_model(text: bytes) -> TreeArrays:
 
     Raises ArtifactError for what this module cannot read exactly.
     """
-    try:
-        head, *blocks = text.decode().split("\nTree=")
-        task, features = _head(_fields(head))
-        trees = [_Tree(_fields(block.split("\n\n", 1)[0])) for block in blocks]
-        if not trees:
-            raise ArtifactError("model text: found no tree; allowed: one or more")
-        arrays = _joined(task, features, trees)
-    except (KeyError, ValueError, IndexError) as error:
-        raise ArtifactError(f"model text: {type(error).__name__}: {error}") from error
+    head, *trees = _blocks(text)
+    task, features = _head(text, head)
+    if not trees:
+        raise ArtifactError("model text: found no tree; allowed: one or more")
+    arrays = _arrays(task, features, _Trees(text, trees))
     _check_references(arrays)
     return arrays
 
 
-def _fields(block: str) -> dict[str, str]:
-    return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+def _blocks(text: bytes) -> list[Block]:
+    """The head, and each tree up to the empty line after it."""
+    block: dict[bytes, tuple[int, int]] = {}
+    blocks: list[Block] = [block]
+    begin = 0
+    while begin < len(text):
+        end = text.find(b"\n", begin)
+        end = end if end >= 0 else len(text)
+        equals = text.find(b"=", begin, end)
+        name = text[begin:equals] if equals >= 0 else b""
+        if name == _TREE:
+            block = {}
+            blocks.append(block)
+        elif name:
+            block[name] = (equals + 1, end)
+        elif begin == end:
+            block = {}  # what follows is nobody's
+        elif text[begin:end] == _LAST:
+            break
+        begin = end + 1
+    return blocks
 
 
-def _head(head: dict[str, str]) -> tuple[Task, tuple[str, ...]]:
+def _head(text: bytes, block: Block) -> tuple[Task, tuple[str, ...]]:
+    try:
+        head = {name.decode(): text[slice(*span)].decode() for name, span in block.items()}
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"model text: {type(error).__name__}: {error}") from error
     for name, allowed in (("version", "v4"), ("num_class", "1"), ("num_tree_per_iteration", "1")):
         if head.get(name) != allowed:
             raise ArtifactError(f"model text: {name}: found {head.get(name)}; allowed: {allowed}")
@@ -77,101 +102,137 @@ def _head(head: dict[str, str]) -> tuple[Task, tuple[str, ...]]:
     if found not in _TASKS:
         allowed = ", ".join(_TASKS)
         raise ArtifactError(f"model text: objective: found {found}; allowed: {allowed}")
-    return _TASKS[found], tuple(head["feature_names"].split(" "))
+    names = head.get("feature_names")
+    if not names:
+        raise ArtifactError(f"model text: feature_names: found {names}; allowed: one or more")
+    return _TASKS[found], tuple(names.split(" "))
 
 
-def _numbers(fields: dict[str, str], name: str, kind: Any, expected: int) -> NDArray[Any]:
-    numbers = np.array(fields.get(name, "").split(), dtype=kind)
-    if len(numbers) != expected:
-        raise ArtifactError(f"model text: {name}: found {len(numbers)} values; allowed: {expected}")
-    return numbers
+class _Trees:
+    """The numbers of all trees, field by field, those of one tree after those of the other."""
+
+    def __init__(self, text: bytes, blocks: Sequence[Block]) -> None:
+        self._text, self._blocks = text, blocks
+
+    def has(self, name: str) -> NDArray[np.bool_]:
+        """Which trees have a field."""
+        key = name.encode()
+        return np.array([key in block for block in self._blocks])
+
+    def counts(self, name: str, least: int) -> Places:
+        """A field that says of each tree how many it has of something."""
+        found = self.whole(name, np.ones(len(self._blocks), np.int64))
+        if found.min() < least:
+            raise ArtifactError(
+                f"model text: {name}: found {found.min()}; allowed: from {least} on"
+            )
+        return found.astype(np.int64)
+
+    def floats(self, name: str, counts: Places) -> Floats:
+        """The numbers of a field, so many in each tree; where that is none nobody looks."""
+        key = name.encode()
+        spans = np.array([block.get(key, _NOWHERE) for block in self._blocks], np.int64)
+        spans[counts == 0] = _NOWHERE
+        try:
+            return read_decimals(self._text, spans, counts)
+        except ValueError as error:
+            raise ArtifactError(f"model text: {name}: {error}") from error
+
+    def whole(self, name: str, counts: Places, kind: Any = np.int32) -> NDArray[Any]:
+        """The whole numbers of a field."""
+        found, limits = self.floats(name, counts), np.iinfo(kind)
+        fit = (found >= limits.min) & (found <= limits.max) & (found == np.floor(found))
+        if not fit.all():
+            allowed = f"whole numbers from {limits.min} to {limits.max}"
+            raise ArtifactError(f"model text: {name}: found {found[~fit][0]}; allowed: {allowed}")
+        return found.astype(kind)
 
 
-class _Tree:
-    """One tree as the text has it: children and words count from the tree's own start."""
-
-    def __init__(self, fields: dict[str, str]) -> None:
-        self.leaves = int(fields["num_leaves"])
-        nodes = self.leaves - 1
-        if fields.get("is_linear", "0") != "0":
-            raise ArtifactError("model text: is_linear: found 1; allowed: 0")
-        self.values = _numbers(fields, "leaf_value", np.float64, self.leaves)
-        # A tree that never split has no weights of its own.
-        has_weights = nodes > 0
-        self.weights = (
-            _numbers(fields, "leaf_weight", np.float64, self.leaves) if has_weights else np.zeros(1)
-        )
-        counted = has_weights and "leaf_count" in fields
-        self.covers = (
-            _numbers(fields, "leaf_count", np.float64, self.leaves) if counted else self.weights
-        )
-        self.split_features = _numbers(fields, "split_feature", np.int32, nodes)
-        thresholds = _numbers(fields, "threshold", np.float64, nodes)
-        decisions = _numbers(fields, "decision_type", np.int32, nodes)
-        left = _numbers(fields, "left_child", np.int32, nodes)
-        right = _numbers(fields, "right_child", np.int32, nodes)
-        self.children = np.stack([left, right], axis=1)
-        self._read_decisions(fields, thresholds, decisions)
-
-    def _read_decisions(
-        self,
-        fields: dict[str, str],
-        thresholds: NDArray[np.float64],
-        decisions: NDArray[np.int32],
-    ) -> None:
-        categorical = (decisions & _CATEGORICAL) == 1
-        missing = decisions >> _MISSING_SHIFT & 3
-        if np.any(~categorical & (missing == _MISSING_ZERO)):
-            raise ArtifactError("model text: found zero_as_missing; allowed: NaN as missing")
-        # Without a missing type LightGBM reads NaN as zero.
-        numerical_right = np.where(
-            missing == _MISSING_NAN, (decisions & _DEFAULT_LEFT) == 0, thresholds < 0
-        )
-        self.missing_right = np.where(categorical, True, numerical_right)
-        bounds = np.array(fields.get("cat_boundaries", "0").split(), dtype=np.int32)
-        self.bits = np.array(fields.get("cat_threshold", "").split(), dtype=np.uint32)
-        which = np.where(categorical, thresholds, 0).astype(np.int32)
-        self.first_word = np.where(categorical, bounds[which], 0)
-        ends = bounds[np.minimum(which + 1, len(bounds) - 1)]
-        self.words = np.where(categorical, ends - self.first_word, 0)
-        fit = bounds[0] == 0 and bounds[-1] == len(self.bits) and bool((np.diff(bounds) > 0).all())
-        if not fit or np.any(categorical & (self.words < 1)):
-            raise ArtifactError("model text: cat_boundaries do not fit cat_threshold")
-        self.thresholds = np.where(categorical, 0.0, thresholds)
-
-
-def _joined(task: Task, features: tuple[str, ...], trees: list[_Tree]) -> TreeArrays:
-    leaf_counts = np.array([tree.leaves for tree in trees], np.int32)
-    leaf_starts = np.cumsum(leaf_counts) - leaf_counts
-    node_starts = leaf_starts - np.arange(len(trees))
-    word_counts = np.array([len(tree.bits) for tree in trees])
-    word_starts = np.cumsum(word_counts) - word_counts
-    children = [
-        # ~(leaf + start) == ~leaf - start
-        np.where(tree.children >= 0, tree.children + node, tree.children - leaf)
-        for tree, node, leaf in zip(trees, node_starts, leaf_starts, strict=True)
-    ]
-    first_word = [tree.first_word + start for tree, start in zip(trees, word_starts, strict=True)]
-
-    def join(name: str, kind: Any) -> NDArray[Any]:
-        return np.concatenate([getattr(tree, name) for tree in trees]).astype(kind)
-
+def _arrays(task: Task, features: tuple[str, ...], trees: _Trees) -> TreeArrays:
+    linear = trees.whole("is_linear", trees.has("is_linear").astype(np.int64))
+    if linear.any():
+        raise ArtifactError(f"model text: is_linear: found {linear.max()}; allowed: 0")
+    leaves = trees.counts("num_leaves", 1)
+    values = trees.floats("leaf_value", leaves)  # before anything is made of a size only claimed
+    weights, covers = _weights(trees, leaves)
+    nodes = leaves - 1
+    thresholds, decisions = trees.floats("threshold", nodes), trees.whole("decision_type", nodes)
+    categorical = (decisions & _CATEGORICAL) == 1
+    owners = np.repeat(np.arange(len(leaves)), nodes)
+    first_word, words = np.zeros((2, len(owners)), np.int32)
+    first_word[categorical], words[categorical], bits = _sets(
+        trees, owners[categorical], thresholds[categorical]
+    )
+    leaf_starts, node_starts = np.cumsum(leaves) - leaves, np.cumsum(nodes) - nodes
+    left, right = (trees.whole(name, nodes) for name in ("left_child", "right_child"))
+    children = np.stack([left, right], axis=1)
+    # ~(leaf + start) == ~leaf - start
+    starts = np.where(children >= 0, node_starts[owners, None], -leaf_starts[owners, None])
     return TreeArrays(
         task=task,
         features=features,
-        roots=np.where(leaf_counts > 1, node_starts, ~leaf_starts).astype(np.int32),
-        split_features=join("split_features", np.int32),
-        thresholds=join("thresholds", np.float64),
-        missing_right=join("missing_right", np.bool_),
-        first_word=np.concatenate(first_word).astype(np.int32),
-        words=join("words", np.int32),
-        children=np.concatenate(children).astype(np.int32),
-        bits=join("bits", np.uint32),
-        leaf_counts=leaf_counts,
-        leaf_values=join("values", np.float64),
-        leaf_weights=join("weights", np.float64),
-        leaf_covers=join("covers", np.float64),
+        roots=np.where(leaves > 1, node_starts, ~leaf_starts).astype(np.int32),
+        split_features=trees.whole("split_feature", nodes),
+        thresholds=np.where(categorical, 0.0, thresholds),
+        missing_right=categorical | _missing_right(decisions, thresholds, categorical),
+        first_word=first_word,
+        words=words,
+        children=(children + starts).astype(np.int32),
+        bits=bits,
+        leaf_counts=leaves.astype(np.int32),
+        leaf_values=values,
+        leaf_weights=weights,
+        leaf_covers=covers,
     )
+
+
+def _weights(trees: _Trees, leaves: Places) -> tuple[Floats, Floats]:
+    """Weights and covers of the leaves; a tree that never split has none of its own."""
+    split = leaves > 1
+    weights = np.zeros(leaves.sum())
+    weights[np.repeat(split, leaves)] = trees.floats("leaf_weight", np.where(split, leaves, 0))
+    covers, counted = weights.copy(), split & trees.has("leaf_count")
+    covers[np.repeat(counted, leaves)] = trees.floats("leaf_count", np.where(counted, leaves, 0))
+    return weights, covers
+
+
+def _missing_right(
+    decisions: NDArray[np.int32], thresholds: Floats, categorical: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Where NaN goes from numerical nodes."""
+    missing = decisions >> _MISSING_SHIFT & 3
+    if np.any(~categorical & (missing == _MISSING_ZERO)):
+        raise ArtifactError("model text: found zero_as_missing; allowed: NaN as missing")
+    # Without a missing type LightGBM reads NaN as zero.
+    return np.where(missing == _MISSING_NAN, (decisions & _DEFAULT_LEFT) == 0, thresholds < 0)
+
+
+def _sets(
+    trees: _Trees, owners: NDArray[np.intp], numbers: Floats
+) -> tuple[Places, Places, NDArray[np.uint32]]:
+    """First word and words of categorical nodes, and all bits.
+
+    `owners` are the nodes' trees, `numbers` their sets among the tree's.
+    """
+    counts = trees.counts("num_cat", 0)
+    has = counts > 0
+    bounds = trees.whole("cat_boundaries", np.where(has, counts + 1, 0)).astype(np.int64)
+    lasts = np.cumsum(counts[has] + 1) - 1
+    firsts, sizes = np.delete(bounds, lasts), np.delete(np.diff(bounds, append=0), lasts)
+    starts = np.cumsum(counts) - counts  # of each tree's sets
+    if np.any(sizes < 1) or np.any(firsts[starts[has]]):
+        raise ArtifactError(
+            "model text: cat_boundaries: found sets without words; allowed: from 0 on, rising"
+        )
+    lengths = np.zeros_like(counts)
+    lengths[has] = bounds[lasts]
+    bits = trees.whole("cat_threshold", lengths, np.uint32)
+    known = (numbers >= 0) & (numbers < counts[owners]) & (numbers == np.floor(numbers))
+    if not known.all():
+        found = numbers[~known][0]
+        raise ArtifactError(f"model text: threshold: found {found}; allowed: a set of categories")
+    sets = starts[owners] + numbers.astype(np.int64)
+    return (np.cumsum(lengths) - lengths)[owners] + firsts[sets], sizes[sets], bits
 
 
 def _check_references(arrays: TreeArrays) -> None:

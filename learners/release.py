@@ -43,7 +43,7 @@ def load_release(registry: Registry, name: str, project: Project) -> Frozen:
         raise ArtifactError(
             f"release {name}: schema: found {manifest.schema}; allowed: {schema.hash}"
         )
-    release = read_model(read_model_file(registry, name), project)
+    release = read_model(read_model_file(registry, manifest), project)
     if release.features != schema.names:
         pairs = zip_longest(release.features, schema.names)
         found, allowed = next(pair for pair in pairs if pair[0] != pair[1])
@@ -64,10 +64,10 @@ def trained_to(manifest: Manifest) -> tuple[int, dict[int, int]]:
     return manifest.offsets.get(f"{EXAMPLES}:0", 0), sequences
 
 
-def read_model_file(registry: Registry, name: str) -> ModelFile:
+def read_model_file(registry: Registry, manifest: Manifest) -> ModelFile:
     """The bytes of a release's model, checked. Raises ArtifactError."""
-    file = model_file_of(registry.manifest(name))
-    return ModelFile(file, registry.read(name, file))
+    file = model_file_of(manifest)
+    return ModelFile(file, registry.read(manifest, file))
 
 
 def model_file_of(manifest: Manifest) -> str:

@@ -99,13 +99,13 @@ def _sealed(record: Snapshot | Newest) -> bytes:
 
 
 def _opened(data: bytes, decoder: msgspec.msgpack.Decoder[Any]) -> Any:
-    start = len(_MAGIC) + _DIGEST_BYTES
+    body = memoryview(data)[len(_MAGIC) + _DIGEST_BYTES :]  # not another copy of it
     if data[: len(_MAGIC)] != _MAGIC:
         raise ArtifactError(f"snapshot: found {data[:8]!r} at its start; allowed: {_MAGIC!r}")
-    if hashlib.sha256(data[start:]).digest() != data[len(_MAGIC) : start]:
+    if hashlib.sha256(body).digest() != data[len(_MAGIC) : len(_MAGIC) + _DIGEST_BYTES]:
         raise ArtifactError("snapshot: its sha256 does not fit its bytes")
     try:
-        return decoder.decode(data[start:])
+        return decoder.decode(body)
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ArtifactError(f"snapshot: {error}") from error
 

@@ -77,7 +77,7 @@ class Learn:
         self._champion: Learning | None = None
         self._candidate: CatchUp | None = None
         self._halt: Halt | None = None
-        self._alert: Alert | None = None
+        self._refused: Alert | None = None
         self._news = False
         self._numbers: dict[str, int] = {}
         self._produced_ms: list[int] = []
@@ -94,6 +94,11 @@ class Learn:
     def learned(self) -> int:
         """The distinct examples the champion covers, those its release was trained on included."""
         return sum(self._champion.place.sequences.values()) if self._champion else 0
+
+    @property
+    def refused(self) -> Alert | None:
+        """That the release which is to answer cannot be used; None while it can."""
+        return self._refused if self._is_open else None
 
     @property
     def halt(self) -> Halt | None:
@@ -220,7 +225,17 @@ class Learn:
     async def _wanted(self) -> RoleChange | None:
         """The champion of this schema by the journal; others are other learners' business."""
         self._looked_ms = self._clock.now_ms()
-        return await asyncio.to_thread(self._releases.wanted)
+        wanted = await asyncio.to_thread(self._releases.wanted)
+        if wanted is not None and self._refused is not None:
+            self._alerts.ended(self._refused, f"{wanted.release} is the champion now")
+            self._refused = None
+        return wanted
+
+    def _refuse(self, change: RoleChange, why: str) -> None:
+        """Stay with what answers, and say so until another is wanted."""
+        self._releases.refuse(change, why)
+        self._refused = self._alerts.began("release_refused", change.release, why)
+        self._measurements.count("tidemill_releases_refused_total")
 
     async def _begin(self, change: RoleChange) -> None:
         """A learner for another release, at the offset its training data reached."""
@@ -234,7 +249,7 @@ class Learn:
             try:
                 learning = await asyncio.to_thread(self._origins.at_release, name, number)
             except TidemillError as error:
-                return self._releases.refuse(change, str(error))
+                return self._refuse(change, str(error))
         if self._champion is None:
             self._champion, self._unsaved = learning.guarded(self._origins.new_guard()), True
             return
@@ -246,12 +261,13 @@ class Learn:
         candidate, champion = self._candidate, self._champion
         if candidate is None or champion is None:
             return
+        now, limit_ms = self._clock.now_ms(), self._settings.catch_up_ms
+        late = candidate.too_slow(champion.offset, now, limit_ms)
+        ahead = candidate.learning.offset > champion.offset
+        if ahead and not late and self._halt is None:
+            return  # what the champion has answered up to there is measured first
         behind = candidate.learning.offset < champion.offset
-        if behind:
-            now, limit_ms = self._clock.now_ms(), self._settings.catch_up_ms
-            why = candidate.too_slow(champion.offset, now, limit_ms)
-        else:
-            why = candidate.too_bad(self._project.gate)
+        why = late if behind else candidate.too_bad(self._project.gate)
         if why and not candidate.ordered:
             await self._give_up(candidate, why)
             if behind:

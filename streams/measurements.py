@@ -28,6 +28,7 @@ _USED = (
     "tidemill_learning_paused",
     "tidemill_learning_pauses_total",
     "tidemill_releases_given_up_total",
+    "tidemill_releases_refused_total",
     "tidemill_bad_cases_total",
     "tidemill_snapshots_total",
     "tidemill_archived_records_total",

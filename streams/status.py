@@ -65,7 +65,7 @@ class StatusBoard:
         document = {
             "alive": True, "seen_ms": now, "series": list(self._series), "counts": counts,
             "skew": await self._skew(), "quality": self._quality.report(),
-            "paused": self._paused(), "trial": await self._trial(),
+            "paused": self._paused(), "refused": self._refused(), "trial": await self._trial(),
         }  # fmt: skip
         await self._store.write(
             [
@@ -83,6 +83,13 @@ class StatusBoard:
             "reason": halt.reason, "message": halt.message, "since_ms": halt.began_ms,
             "quarantined": halt.examples,
         }  # fmt: skip
+
+    def _refused(self) -> dict[str, Any] | None:
+        """The release that is to answer and cannot be used, and why; None while it can."""
+        alert = self._learn.refused
+        if alert is None:
+            return None
+        return {"release": alert.subject, "message": alert.message, "since_ms": alert.began_ms}
 
     def _point(self, now: int, counts: Mapping[str, int], event_time: int) -> dict[str, Any]:
         then, before = self._last or (now - 1000, counts)

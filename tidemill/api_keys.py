@@ -10,7 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +79,14 @@ class KeyRequest:
 def digest_of(key: str | bytes) -> str:
     """What is kept of a key."""
     return hashlib.sha256(key.encode() if isinstance(key, str) else key).hexdigest()
+
+
+def first_keys(keys: Iterable[ApiKey]) -> dict[str, str]:
+    """For each key, oldest first, the one it was rotated from in the end: that of its owner."""
+    found: dict[str, str] = {}
+    for key in keys:
+        found[key.id] = found.get(key.instead_of, key.instead_of or key.id)
+    return found
 
 
 class KeyFile:

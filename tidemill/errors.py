@@ -6,6 +6,7 @@
     ├── DeclarationError      a mistake in a project file (file, name, found, allowed)
     ├── SettingsError         a mistake in the environment
     ├── InputError            an event, label or request that cannot be used
+    │   └── NoExamples        there is nothing to learn from
     ├── ArtifactError         a release or snapshot that must not be served
     ├── FencedError           a write by a process that no longer owns the partition
     ├── StoreUnavailable      the feature store did not answer
@@ -56,6 +57,10 @@ class InputError(TidemillError):
 
     def __str__(self) -> str:
         return f"{self.field}: found {self.found}; allowed: {self.allowed}"
+
+
+class NoExamples(InputError):
+    """Nothing to learn from or to check on yet: no labelled example, or of one label alone."""
 
 
 class ArtifactError(TidemillError):

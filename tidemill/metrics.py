@@ -76,6 +76,7 @@ _ALL = (
     Metric("tidemill_learning_paused", "gauge", "1 while the breaker keeps learning paused"),
     Metric("tidemill_learning_pauses_total", "counter", "Times learning was paused", ("reason",)),
     Metric("tidemill_releases_given_up_total", "counter", "Releases that did not take over"),
+    Metric("tidemill_releases_refused_total", "counter", "Releases that could not be used"),
     Metric("tidemill_bad_cases_total", "counter", "Bad cases found", ("reason",)),
     Metric("tidemill_snapshots_total", "counter", "Snapshots published"),
     Metric("tidemill_archived_records_total", "counter", "Records archived", ("topic",)),

@@ -247,9 +247,12 @@ class Registry:
             signature = None
         return self._keys.check(f"release {release}", data, signature)
 
-    def read(self, release: str, name: str) -> bytes:
-        """One file of a release, signature and digest checked first. Raises ArtifactError."""
-        expected = self.manifest(release).files.get(name)
+    def read(self, manifest: Manifest, name: str) -> bytes:
+        """One file of a release, its digest checked. Raises ArtifactError.
+
+        Its manifest comes from `manifest`, which has checked the signature: that is not done again.
+        """
+        release, expected = manifest.release, manifest.files.get(name)
         try:
             data = (self.folder / release / name).read_bytes()
         except OSError as error:

@@ -114,21 +114,34 @@ class Standings:
         line = [change.release for change in self._line.values() if change.schema == schema]
         return line[-2] if len(line) > 1 else None
 
-    def watched(self, schema: str) -> str | None:
-        """The champion before, while it goes on beside the one that took its place."""
-        champion = self.champion(schema)
-        found = champion.watched if champion else ""
-        return found if found in self._line else None
+    def watched(self, schema: str, answering: str = "") -> str | None:
+        """The champion before, while it goes on beside the one that took its place.
 
-    def challengers(self, schema: str | None = None) -> list[str]:
+        Also beside the one that is `answering` while the champion catches up, which may be given
+        up: then it is champion again, and watched as before.
+        """
+        champion = self.champion(schema)
+        for made in (champion, self._line.get(answering)):
+            if made and made.schema == schema and made.watched in self._line:
+                return made.watched
+        return None
+
+    def challengers(self, schema: str | None = None, answering: str = "") -> list[str]:
         """The releases beside the champions (of this schema), the newest last.
 
         A former champion that is watched is the first: it answers nothing.
         """
         schemas = dict.fromkeys(change.schema for change in self._line.values())
-        former = [self.watched(each) for each in schemas if schema in (None, each)]
+        former = [self.watched(each, answering) for each in schemas if schema in (None, each)]
         beside = [c.release for c in self._beside.values() if schema in (None, c.schema)]
         return [*filter(None, former), *beside]
+
+    def is_alone(self, schema: str) -> bool:
+        """True when nobody of this schema is challenger or watched, whoever answers."""
+        beside = any(change.schema == schema for change in self._beside.values())
+        return not beside and not any(
+            made.watched for made in self._line.values() if made.schema == schema
+        )
 
     def share(self, release: str) -> float:
         """The share of the requests that a challenger answers; 0 for every other release."""

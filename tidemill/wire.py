@@ -183,8 +183,9 @@ class Alert(Record, frozen=True):
 
     `name` says what kind of thing (`paused`: the step `subject` waits for the store or the broker;
     `cut_over`: a release for other features cannot be served; `learning_paused`: the breaker
-    stopped the learner `subject`; `release_given_up`; `release_slow`: one that an operator ordered
-    has not caught up; `challenger_promoted`, `champion_rolled_back`, `challenger_silenced`,
+    stopped the learner `subject`; `release_refused`: the champion cannot be used;
+    `release_given_up`; `release_slow`: one that an operator ordered has not caught up;
+    `challenger_promoted`, `champion_rolled_back`, `challenger_silenced`,
     `challenger_retired` and `challenger_refused` of a trial, which have no end; `drift` of the
     `subject` loss, score or features; `skew`); `began_ms` is the same in both records and ties them
     together.

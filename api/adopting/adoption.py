@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from api.adopting.loader import ModelLoader, check
-from api.adopting.model import Head, ModelSlot, ServedModel
+from api.adopting.model import Head, ModelSlot, ServedModel, Vectors
 from api.measuring.measurements import Measurements, SwapPoint
-from learners.snapshot import digest
+from learners.learner import Learner
+from learners.snapshot import Snapshot, digest
 from tidemill.clock import Clock
 from tidemill.errors import ArtifactError, StoreUnavailable
 from tidemill.registry import Registry
@@ -93,19 +94,28 @@ class Adoption:
 
     async def _adopt_snapshot(self, records: Sequence[bytes]) -> None:
         announced = {(a.release, a.snapshot): a.sha256 for a in self._pending}
+        recent = self._slot.recorded.newest()
         try:
-            snapshot, head = await asyncio.to_thread(
-                self._loader.snapshot, records, self._slot.recorded.newest()
-            )
-            expected = announced.get((snapshot.release, snapshot.number))
-            if expected is not None:
-                check("snapshot sha256", digest(records[-1]), expected)
+            snapshot, head = await asyncio.to_thread(self._load, records, announced, recent)
         except Exception as error:  # Whatever is wrong with these bytes, the old model stays.
             # Else what still serves would be the copy that the next changes go into.
             self._loader.forget()
             return self._refuse(f"snapshot of {self._loader.learner}", error)
         version = Version(snapshot.release, snapshot.number, snapshot.examples, snapshot.offset)
         self._exchange(version, head)
+
+    def _load(
+        self,
+        records: Sequence[bytes],
+        announced: Mapping[tuple[str, int], str],
+        recent: Vectors | None,
+    ) -> tuple[Snapshot, Learner]:
+        """Runs in a thread: on the loop the hash of a large snapshot alone would be a pause."""
+        snapshot, learner = self._loader.snapshot(records, recent)
+        expected = announced.get((snapshot.release, snapshot.number))
+        if expected is not None:
+            check("snapshot sha256", digest(records[-1]), expected)
+        return snapshot, learner
 
     async def _adopt_release(self) -> None:
         """Only while the prior is served: a later release comes through the learner, caught up."""

@@ -63,11 +63,18 @@ class Arms:
     """
 
     def __init__(
-        self, schema: str, standings: Callable[[], Standings], make: Callable[[str], Arm]
+        self,
+        schema: str,
+        standings: Callable[[], Standings],
+        make: Callable[[str], Arm],
+        answering: Callable[[], str],
     ) -> None:
-        """`standings` may block on the disk; `make` gives a release's arm, which has no model."""
+        """`standings` may block on the disk; `make` gives a release's arm, which has no model.
+
+        `answering` is the release that answers now, as the champion or until that has caught up.
+        """
         self.schema = schema
-        self._standings, self._make = standings, make
+        self._standings, self._make, self._answering = standings, make, answering
         self.challengers: tuple[Arm, ...] = ()
         self.canaries: tuple[tuple[float, Arm], ...] = ()
 
@@ -118,7 +125,7 @@ class Arms:
     def _settle(self, standings: Standings) -> None:
         known = {arm.release: arm for arm in self.challengers}
         arms = []
-        for release in standings.challengers(self.schema):
+        for release in standings.challengers(self.schema, self._answering()):
             arm = known.get(release) or self._make(release)
             share = standings.share(release)
             arms.append(arm if arm.share == share else replace(arm, share=share))

@@ -19,6 +19,7 @@ from api.serving import Serving, warm_up
 from features.plan import FeaturePlan, compile_plan
 from tidemill.clock import Clock
 from tidemill.errors import ArtifactError, BusUnavailable, TidemillError
+from tidemill.roles import RoleChange
 from tidemill.topics import ALERTS
 from tidemill.wire import Alert
 
@@ -59,18 +60,22 @@ class CutOver:
         """One look; what cannot be seen now is looked for again."""
         try:
             await self._note_serving()
-            release = await asyncio.to_thread(self._ports.registry.champion)
-            if release is not None:
-                await self._look_at(release)
+            standings = await asyncio.to_thread(self._ports.registry.standings)
+            champion = standings.champion()
+            if champion is not None:
+                await self._look_at(champion)
         except (TidemillError, OSError) as error:  # the next look sees more
             _LOG.warning("cut_over_waits", error=str(error))
 
-    async def _look_at(self, release: str) -> None:
-        manifest = await asyncio.to_thread(self._ports.registry.manifest, release)
-        if manifest.schema == self._exchange.current().schema:
+    async def _look_at(self, champion: RoleChange) -> None:
+        release, schema = champion.release, champion.schema
+        served = self._exchange.current().schema
+        if schema != served:  # the journal is not signed, the manifest is
+            schema = (await asyncio.to_thread(self._ports.registry.manifest, release)).schema
+        if schema == served:
             return await self._settle("the champion is of the schema served")
-        if self._prepared is None or self._prepared.serving.schema != manifest.schema:
-            self._prepared = await self._prepare(release, manifest.schema)
+        if self._prepared is None or self._prepared.serving.schema != schema:
+            self._prepared = await self._prepare(release, schema)
         if self._prepared is not None and await self._fresh(self._prepared):
             await self._cut_over(release, self._prepared.serving)
 

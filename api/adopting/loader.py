@@ -135,6 +135,7 @@ class ModelLoader:
     def _release(self, name: str) -> Frozen:
         if name not in self._releases:
             self._releases[name] = load_release(self._registry, name, self._project)
+            self._schemas[name] = self._schema.hash  # else it would not have been loaded
             for old in list(self._releases)[:-_KEPT_RELEASES]:
                 del self._releases[old]
         return self._releases[name]

@@ -68,14 +68,16 @@ def _scoring(project: Project) -> list[Operation]:
             "post", "/v1/score", "Score one request",
             answer=reference("Answer"), example=example,
             body=Body(reference("Request"), {"one": request}),
-            refusals=_BODY | {422: _FIELDS, 503: ["queue_full"]},
+            refusals=_BODY | {422: [*_FIELDS, "not_explained"], 503: ["queue_full"]},
             links=_found_by("$response.body#/prediction_id"), **shared,
         ),
         Operation(
             "post", "/v1/score:batch", "Score several requests, all or none",
             answer=reference("BatchAnswer"), example={"predictions": [example]},
             body=Body(many, {"two": {"requests": [request, request]}}),
-            refusals=_BODY | {422: [*_FIELDS, "too_many_requests"], 503: ["queue_full"]},
+            refusals=_BODY | {
+                422: [*_FIELDS, "not_explained", "too_many_requests"], 503: ["queue_full"],
+            },
             links=_found_by("$response.body#/predictions/0/prediction_id"), **shared,
         ),
     ]  # fmt: skip

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from tidemill.api_keys import PREFIX, SCOPES, ApiKey, KeyFile
+from tidemill.api_keys import PREFIX, SCOPES, ApiKey, KeyFile, first_keys
 from tidemill.clock import Clock
 from tidemill.errors import SettingsError
 
@@ -38,13 +38,17 @@ _LOG = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who a key or token stands for, what it may do, until when, and how often (0: as set)."""
+    """Who a key or token stands for, what it may do, until when, and how often (0: as set).
+
+    `owner` is what keys share that were rotated one to the other, empty for who has no keys.
+    """
 
     id: str
     scopes: frozenset[str]
     ends_ms: int = NEVER_MS
     quota: int = 0
     window_seconds: int = 0
+    owner: str = ""
 
 
 class TokenRefused(Exception):
@@ -97,14 +101,15 @@ class KeyRing:
 
     def _take(self, keys: Iterable[ApiKey]) -> None:
         found = list(keys)
-        self._callers = {bytes.fromhex(key.sha256): _caller(key) for key in found}
+        owners = first_keys(found)
+        self._callers = {bytes.fromhex(key.sha256): _caller(key, owners[key.id]) for key in found}
         self.ids = frozenset(key.id for key in found)
         self.declared = True
 
 
-def _caller(key: ApiKey) -> Caller:
+def _caller(key: ApiKey, owner: str) -> Caller:
     ends = NEVER_MS if key.ends_ms is None else key.ends_ms
-    return Caller(key.id, frozenset(key.scopes), ends, key.quota, key.window_seconds)
+    return Caller(key.id, frozenset(key.scopes), ends, key.quota, key.window_seconds, owner)
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from tidemill.clock import Clock
 CALLER = "tidemill.caller"
 """Where the scope says who calls; absent where everybody may."""
 KEYS_SECONDS = 1.0
+_DIGEST = "tidemill.digest"
 _UNSAFE = frozenset(("POST", "PUT", "PATCH", "DELETE"))
 _KEY_OR_TOKEN = "an API key (`x-api-key`) or a bearer token (`authorization: Bearer …`)"
 _SAFE = ((b"x-content-type-options", b"nosniff"), (b"cache-control", b"no-store"))
@@ -94,25 +95,24 @@ class Guard:
             self._refuse_other_site(call.scope)
         if needed is None or (self._tokens is None and not self._keys.declared):
             return None
-        token = _token(call.scope)
-        caller = self._known(token)
+        caller = self._known(_digest(call.scope))
         if caller is None:
-            return self._admit_unknown(call, token, needed)
+            return self._admit_unknown(call, needed)
         return self._enter(call, caller, needed)
 
     def charge(self, caller: str, requests: int) -> None:
         """Take so many more requests from a caller's quota, for a batch that was one call."""
         self._limits.charge(caller, requests)
 
-    async def _admit_unknown(self, call: Call, token: bytes, needed: str) -> None:
-        caller = await self._checked(token, call.scope)
+    async def _admit_unknown(self, call: Call, needed: str) -> None:
+        caller = await self._checked(call.scope)
         if (waiting := self._enter(call, caller, needed)) is not None:
             await waiting
 
     def _enter(self, call: Call, caller: Caller, needed: str) -> Awaitable[None] | None:
         if needed not in caller.scopes:
             raise self._forbidden(caller, needed, call.scope)
-        call.caller = caller.id
+        call.caller, call.owner = caller.id, caller.owner
         return self._limits.take(caller, call.answer_headers)
 
     async def pass_on(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
@@ -137,28 +137,27 @@ class Guard:
             self._refuse_other_site(scope)
         if rule.scope is None or self.open:
             return
-        token = _token(scope)
-        caller = self._known(token) or await self._checked(token, scope)
+        caller = self._known(_digest(scope)) or await self._checked(scope)
         if rule.scope not in caller.scopes:
             raise self._forbidden(caller, rule.scope, scope)
         scope[CALLER] = caller.id
         if (waiting := self._limits.take(caller, headers)) is not None:
             await waiting
 
-    def _known(self, token: bytes) -> Caller | None:
-        """Whose key or checked token this is; None for one that has ended too."""
-        digest = sha256(token).digest()
+    def _known(self, digest: bytes) -> Caller | None:
+        """Whose key or checked token has this digest; None for one that has ended too."""
         caller = self._keys.find(digest)
         if caller is not None:
             return caller if caller.ends_ms > self._clock.now_ms() else None
         return self._tokens.find(digest) if self._tokens is not None else None
 
-    async def _checked(self, token: bytes, scope: Scope) -> Caller:
+    async def _checked(self, scope: Scope) -> Caller:
         """Who a token stands for that is not known yet. Raises Refused (401)."""
+        token = _token(scope)
         if not token:
             raise self._unauthorized("nothing", "nobody", scope)
         if self._tokens is None or is_api_key(token):
-            ended = self._keys.find(sha256(token).digest())
+            ended = self._keys.find(_digest(scope))
             found = "a key that has ended" if ended else "no key of this project"
             raise self._unauthorized(found, self._id(token), scope)
         try:
@@ -210,6 +209,14 @@ def _token(scope: Scope) -> bytes:
         if name == b"authorization" and value[:7].lower() == b"bearer ":
             token = value[7:].strip()
     return bytes(token)
+
+
+def _digest(scope: Scope) -> bytes:
+    """Of the key or token that the request came with; requests with equal heads share a scope."""
+    found: bytes | None = scope.get(_DIGEST)
+    if found is None:
+        found = scope[_DIGEST] = sha256(_token(scope)).digest()
+    return found
 
 
 def _header(scope: Scope, name: bytes) -> bytes | None:

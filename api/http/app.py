@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 import tidemill
 from api.document.openapi import document
+from api.document.page import HEADERS, page
 from api.door.guard import CALLER, Guard
 from api.http.call import Call
 from api.http.errors import (
@@ -69,8 +70,9 @@ def create_app(service: ScoringService, guard: Guard | None = None) -> ScoringAp
             yield
 
     app = ScoringApp(
-        title=f"Tidemill: {service.project.name}", version=tidemill.__version__, lifespan=lifespan
-    )
+        title=f"Tidemill: {service.project.name}", version=tidemill.__version__, lifespan=lifespan,
+        docs_url=None, redoc_url=None,  # those load scripts from elsewhere
+    )  # fmt: skip
     app.guard = guard
     if guard is not None:
         service.secured = lambda: not guard.open
@@ -197,6 +199,7 @@ def _refusal(refused: Refused, request: Request) -> Response:
 def _publish(app: ScoringApp, service: ScoringService) -> None:
     """The document is made when first asked for, and again when another declaration serves."""
     published: tuple[str, bool] | None = None
+    shown: tuple[dict[str, Any], bytes] | None = None
 
     def openapi() -> dict[str, Any]:
         nonlocal published
@@ -207,6 +210,13 @@ def _publish(app: ScoringApp, service: ScoringService) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        nonlocal shown
+        if shown is None or shown[0] is not openapi():
+            shown = openapi(), page(openapi())
+        return Response(shown[1], headers=HEADERS, media_type="text/html")
 
 
 def _json(body: bytes, status: int = 200, headers: Any = None) -> Response:

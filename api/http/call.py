@@ -17,17 +17,21 @@ _NOTHING: Mapping[str, str] = {}
 class Call:
     """One request. What is not asked for is not parsed.
 
-    `caller` is the id of the key that it came with, empty where no keys are declared;
+    `caller` is the id of the key that it came with, empty where no keys are declared; `owner` is
+    whose that is, the same for a key and those it was rotated to, on hot routes alone.
     `answer_headers` begin with the content type, and a route may append to them; `traceparent` is
     the trace that the caller is in, None where it named none. `held` is for a route to say how many
     requests, labels or events the body held: each is one of the caller's quota.
     """
 
-    __slots__ = ("_query", "answer_headers", "body", "caller", "held", "scope", "traceparent")
+    __slots__ = (
+        "_query", "answer_headers", "body", "caller", "held", "owner", "scope", "traceparent",
+    )  # fmt: skip
 
     def __init__(self, scope: Scope, answer_headers: Headers, body: bytes = b"") -> None:
         self.scope, self.answer_headers, self.body = scope, answer_headers, body
-        self.caller, self.held = "", 1
+        self.caller = self.owner = ""
+        self.held = 1
         self.traceparent: bytes | None = None
         self._query: Mapping[str, str] | None = None
 

@@ -67,47 +67,66 @@ class HotRoutes:
         return self._exact.get(path) or (self._around_path(path) if self._around else None)
 
     async def answer(self, route: HotRoute, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request of one of the paths."""
-        started = perf_counter()
-        headers: Headers = [_JSON]
-        call = Call(scope, headers)
+        """Serve one request of one of the paths, as an ASGI application does."""
+        call = Call(scope, [])
         try:
-            if scope["method"] != route.method:
-                raise refuse_method(scope["method"], route.method)
+            status, body = await self.respond(route, call, receive)
+        except Disconnected:
+            return
+        headers = call.answer_headers
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": body})
+
+    async def respond(
+        self, route: HotRoute, call: Call, receive: Receive | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body of the answer to a call, counted; the headers are added to the call's.
+
+        Without `receive` the call has its whole body. Raises Disconnected.
+        """
+        started = perf_counter()
+        headers = call.answer_headers
+        headers.append(_JSON)
+        try:
+            if call.scope["method"] != route.method:
+                raise refuse_method(call.scope["method"], route.method)
             if self._admit is not None and (asked := self._admit(call, route)) is not None:
                 await asked
-            call.body = await self._body(call, receive)
+            self._look_at_head(call)
+            call.body = self._within_limit(
+                call.body if receive is None else await self._received(receive)
+            )
             body = await route.handle(call)
             status = route.status
             if call.held > 1 and self._charge is not None:
                 self._charge(call.caller, call.held - 1)
         except Disconnected:
-            return
+            raise
         except Exception as error:
             refused = refused_by(error)
             self._measurements.refusals[refused.problem.cause] += 1
-            status, (kind, body) = refused.status, as_problem(refused, scope["path"])
+            status, (kind, body) = refused.status, as_problem(refused, call.path)
             headers[0] = (b"content-type", kind)
             headers += _refusal_headers(refused, route)
         headers.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": body})
         self._measurements.requests[route.name, status] += 1
         self._measurements.request_seconds[route.name].add(perf_counter() - started)
+        return status, body
 
-    async def _body(self, call: Call, receive: Receive) -> bytes:
-        """The whole body. Raises Refused (413) as soon as it is known to be too large."""
+    def _look_at_head(self, call: Call) -> None:
+        """Note what trace the caller is in. Raises Refused (413) for a body that is too large."""
         for name, value in call.scope["headers"]:
             if name == b"content-length":
                 if int(value) > self._limit_bytes:
                     raise refuse_body(f"{int(value)} bytes", self._limit_bytes)
             elif name == b"traceparent":
                 call.traceparent = value
+
+    async def _received(self, receive: Receive) -> bytes:
+        """The body, or of one over the limit a little more than the limit. Raises Disconnected."""
         message = await receive()
-        body: bytes = message.get("body", b"")
-        if not message.get("more_body", False) and message["type"] == "http.request":
-            return self._within_limit(body)
-        parts, size = [body], len(body)
+        parts: list[bytes] = [message.get("body", b"")]
+        size = len(parts[0])
         while message["type"] == "http.request" and message.get("more_body", False):
             if size > self._limit_bytes:
                 break
@@ -116,7 +135,7 @@ class HotRoutes:
             size += len(parts[-1])
         if message["type"] != "http.request":
             raise Disconnected
-        return self._within_limit(b"".join(parts))
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _within_limit(self, body: bytes) -> bytes:
         if len(body) > self._limit_bytes:

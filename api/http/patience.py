@@ -12,9 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api.http.hot import HotRoutes
+from api.http.protocol import HotProtocol
 
 SWEEP_SECONDS, HEAD_LIMIT_BYTES = 1.0, 32_768
+TIMER_SECONDS = 0.001  # no timer of a loop is better
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
     b"content-length: 0\r\nconnection: close\r\n\r\n"
@@ -30,8 +33,8 @@ class Bounds:
     head_limit_bytes: int = HEAD_LIMIT_BYTES
 
 
-class BoundedProtocol(HttpToolsProtocol):
-    """Uvicorn's protocol, which closes a connection whose head comes in pieces and grows too large.
+class BoundedProtocol(HotProtocol):
+    """A protocol that closes a connection whose head comes in pieces and grows too large.
 
     The piece in which a head begins may hold the end of another request, and is not counted: it is
     at most what the socket gives at once, 256 KiB.
@@ -39,6 +42,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     head_limit_bytes = HEAD_LIMIT_BYTES
     _head_bytes = 0
+    _answered = 0.0  # when, by the time of the loop
 
     def data_received(self, data: bytes) -> None:
         """What the socket gave."""
@@ -55,11 +59,35 @@ class BoundedProtocol(HttpToolsProtocol):
     def _head_is_coming(self) -> bool:
         return self.cycle is None or self.cycle.scope is not self.scope
 
+    def on_response_complete(self) -> None:
+        """Wait for the next request.
 
-def bounded_protocol(bounds: Bounds) -> type[asyncio.Protocol]:
-    """The protocol with this bound on heads."""
-    limit = {"head_limit_bytes": bounds.head_limit_bytes}
-    return type("BoundedProtocol", (BoundedProtocol,), limit)
+        The timer that closes an idle connection is set anew only where what came took it away: to
+        do so for each answer would cost more than to send it.
+        """
+        self._answered = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            super().on_response_complete()
+        else:
+            self.server_state.total_requests += 1
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close a connection that was idle for its time, or look again when it may have been."""
+        self.timeout_keep_alive_task = None
+        if self.transport.is_closing() or not self.cycle.response_complete:
+            return  # an answer that is still to come sets the timer
+        rest = self._answered + self.timeout_keep_alive - self.loop.time()
+        if rest > TIMER_SECONDS:
+            again = self.timeout_keep_alive_handler
+            self.timeout_keep_alive_task = self.loop.call_later(rest, again)
+        else:
+            super().timeout_keep_alive_handler()
+
+
+def bounded_protocol(bounds: Bounds, hot: HotRoutes | None = None) -> type[asyncio.Protocol]:
+    """The protocol with this bound on heads, which answers these routes by a shorter way."""
+    told = {"head_limit_bytes": bounds.head_limit_bytes, "hot": hot}
+    return type("BoundedProtocol", (BoundedProtocol,), told)
 
 
 class Patience:

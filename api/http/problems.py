@@ -37,6 +37,7 @@ TITLES = {
     "unknown_release": "There is no such release",
     "unknown_version": "This version does not answer",
     "unknown_model": "There is no such model",
+    "not_explained": "The model cannot be explained",
     "no_release": "There is no such release",
     "retired": "The release was retired",
     "role": "The release's role does not allow it",

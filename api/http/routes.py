@@ -46,8 +46,8 @@ def rare_routes(service: ScoringService) -> dict[str, HotRoute]:
     )  # fmt: skip
     replay = ReplayRoute(ports.replay)
     models = ModelRoutes(
-        ports.orders, lambda: ports.registry.champion(service.serving.schema), ports.producer,
-        service.clock,
+        lambda: service.serving.ports.orders,
+        lambda: ports.registry.champion(service.serving.schema), ports.producer, service.clock,
     )  # fmt: skip
     order = "/v1/models/{release}"
     return {

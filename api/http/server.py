@@ -80,10 +80,12 @@ async def serve_on(
 ) -> None:
     """`serve` on a socket of `bind` (which is closed at the end); says when it is `listening`.
 
-    `admin` is the socket of the admin port, where there is one.
+    `admin` is the socket of the admin port, where there is one. What an app has as `hot` is
+    answered without ASGI.
     """
+    protocol = bounded_protocol(bounds, getattr(app, "hot", None))
     config = uvicorn.Config(
-        app, http=bounded_protocol(bounds), ws="none", lifespan="on", log_config=None,
+        app, http=protocol, ws="none", lifespan="on", log_config=None,
         access_log=False, proxy_headers=False, server_header=False, date_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS, backlog=_BACKLOG,
     )  # fmt: skip

@@ -77,12 +77,12 @@ async def _within_time(asked: Awaitable[bytes | None]) -> bytes | None:
 
 
 def _name(given: bytes, call: Call) -> str:
-    """The name a key is remembered by: no caller finds another's."""
+    """The name a key is remembered by: no caller finds another's, and a rotated key its own."""
     if not _KEY.fullmatch(given):
         found = repr(given[:40].decode("latin-1"))
         allowed = "1 to 255 letters, digits, _ . : and -, in double quotes or without"
         raise InputError("invalid_value", HEADER, found, allowed)
-    words = (call.caller, call.path, given.strip(b'"').decode())
+    words = (call.owner or call.caller, call.path, given.strip(b'"').decode())
     return hashlib.sha256("\n".join(words).encode()).hexdigest()[:40]
 
 

@@ -86,12 +86,12 @@ class ModelRoutes:
 
     def __init__(
         self,
-        orders: RoleOrders | None,
+        orders: Callable[[], RoleOrders | None],
         champion: Callable[[], str | None],
         producer: Producer,
         clock: Clock,
     ) -> None:
-        """`champion` gives the release that is to answer, and may block."""
+        """`orders` gives what takes them for the declaration that serves; `champion` may block."""
         self._orders, self._champion = orders, champion
         self._producer, self._clock = producer, clock
         self._order_body = msgspec.json.Decoder(OrderBody)
@@ -176,9 +176,10 @@ class ModelRoutes:
         return True
 
     def _taken(self) -> RoleOrders:
-        if self._orders is None:
+        orders = self._orders()
+        if orders is None:
             raise refuse_missing("no_orders", "models", "a process without them", "another api")
-        return self._orders
+        return orders
 
 
 async def _blocking(call: Callable[[], Found]) -> Found:

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 Arm = Literal["champion", "canary", "default"]
+_TIME_BITS = 2**48 - 1
 
 
 class ModelVersion(msgspec.Struct, frozen=True):
@@ -46,7 +47,8 @@ class Answer(msgspec.Struct, frozen=True):
     `features` when the store did not answer; `stale` when they were older than the request
     tolerates and the declared default head answered; `weights` and `release` when the model failed
     and the weights before, or the release itself, answered for it; `model` when none could, or
-    there is none yet, and every score is the prior's. `explanation` is there when it was asked for.
+    there is none yet, and every score is the prior's; `explanation` when one was asked for that
+    could not be given. The field of that name is there when it could.
     """
 
     prediction_id: str
@@ -65,10 +67,14 @@ class BatchAnswer(msgspec.Struct, frozen=True):
     predictions: list[Answer]
 
 
-def new_prediction_ids(count: int) -> list[str]:
-    """Random UUIDs (version 4) as 32 hex digits; the system's randomness is read once for all."""
-    digits = os.urandom(16 * count).hex()
+def new_prediction_ids(count: int, now_ms: int) -> list[str]:
+    """UUIDs of version 7 (RFC 9562, section 5.7) as 32 hex digits: the time, then 74 random bits.
+
+    Ids of one time lie together, so that one is found in the archive without reading all of it. The
+    system's randomness is read once for all of them.
+    """
+    time, digits = f"{now_ms & _TIME_BITS:012x}7", os.urandom(10 * count).hex()
     return [
-        f"{h[:12]}4{h[13:16]}{'89ab'[int(h[16], 16) & 3]}{h[17:]}"
-        for h in (digits[i : i + 32] for i in range(0, 32 * count, 32))
+        f"{time}{h[:3]}{'89ab'[int(h[3], 16) & 3]}{h[4:19]}"
+        for h in (digits[i : i + 20] for i in range(0, 20 * count, 20))
     ]

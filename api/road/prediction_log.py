@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from time import perf_counter
 
@@ -76,11 +76,6 @@ class PredictionLog:
     def carry(self, headers: Mapping[str, Headers]) -> None:
         """What is to stand beside the records of these predictions, by their ids; call it first."""
         self._carried.update(headers)
-
-    def forget(self, ids: Iterable[str]) -> None:
-        """These predictions will not be put."""
-        for each in ids:
-            self._carried.pop(each, None)
 
     def put(self, predictions: Sequence[Prediction]) -> None:
         """Hand over predictions whose places were reserved. Never blocks."""

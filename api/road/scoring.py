@@ -16,13 +16,14 @@ from typing import Any
 import msgspec
 import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from api.adopting.model import Lent, RecordedVectors
 from api.http.trace_context import trace_headers
 from api.measuring.measurements import GroupTimes, Measurements
 from api.road.answers import Answer, Explanation, new_prediction_ids
-from api.road.explaining import explain
-from api.road.panel import FEATURES, Group, Panel, Verdicts
+from api.road.explaining import EXPLANATION, explain
+from api.road.panel import FEATURES, Group, Panel, Source, Verdicts
 from api.road.prediction_log import PredictionLog
 from api.road.wishes import Wishes
 from features.decoding import RequestDecoder
@@ -36,6 +37,7 @@ ROWS_AT_ONCE = 64
 _STORE_REST_SECONDS = 0.5
 _LOG = structlog.get_logger()
 _ENCODER = msgspec.json.Encoder()
+Explained = asyncio.Future[list[Explanation | None]]
 
 
 class _Waiting(msgspec.Struct):
@@ -47,12 +49,16 @@ class _Waiting(msgspec.Struct):
 
 
 class _Scored(msgspec.Struct, frozen=True):
-    """A group's answers and records, and what they come from."""
+    """Answers and records of the same requests, and what they come from.
+
+    `explained` is what is explained already: all of it in parts, or nothing.
+    """
 
     answers: list[Answer]
     predictions: list[Prediction]
-    verdicts: Verdicts
+    sources: list[Source]
     vectors: Vectors
+    explained: Sequence[Explained] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +104,19 @@ class Scorer:
         """The answers in the order of the requests.
 
         Raises Refused (503) with a prediction queue that is full, for explanations half full, and
-        InputError for one that the model cannot give; then none is scored.
+        InputError for one that the champion cannot give; then none is scored. Whatever else is
+        raised, none is logged.
         """
         explained = wishes is not None and wishes.explain
         if explained:
             self._panel.check_explained()
         self._log.reserve(len(requests), explained)
-        if len(requests) <= ROWS_AT_ONCE:
-            return await self._enter(requests, wishes)
-        starts = range(0, len(requests), ROWS_AT_ONCE)
-        parts = [self._enter(requests[start : start + ROWS_AT_ONCE], wishes) for start in starts]
-        return [answer for part in await asyncio.gather(*parts) for answer in part]
-
-    def _enter(
-        self, requests: Sequence[Any], wishes: Wishes | None
-    ) -> asyncio.Future[list[Answer]]:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[list[Answer]] = loop.create_future()
         self._waiting.append(_Waiting(requests, future, wishes))
         if self._task is None:
             self._task = loop.create_task(self._drain(), context=self._context)
-        return future
+        return await future
 
     async def _drain(self) -> None:
         """Score group after group until nobody waits."""
@@ -136,7 +134,7 @@ class Scorer:
             self._task = None
 
     def _take(self) -> list[_Waiting]:
-        """The longest waiting calls, as many as fit in one group."""
+        """The longest waiting calls, as many as fit in one group; a larger one is by itself."""
         group = [self._waiting.popleft()]
         rows = len(group[0].requests)
         while self._waiting and rows + len(self._waiting[0].requests) <= ROWS_AT_ONCE:
@@ -145,16 +143,12 @@ class Scorer:
         return group
 
     async def _score_group(self, group: list[_Waiting]) -> None:
-        requests = [request for waiting in group for request in waiting.requests]
         wishes = any([waiting.wishes for waiting in group])
-        began = perf_counter()
         try:
-            vectors, degraded = await self._read(requests)
-            read = perf_counter()
-            stale: Sequence[int] = ()
-            if wishes:
-                vectors, stale = self._without_old(group, requests, vectors, bool(degraded))
-            scored = self._scored(requests, vectors, degraded, stale)
+            if len(group[0].requests) <= ROWS_AT_ONCE:
+                scored = await self._score_rows(group, wishes)
+            else:
+                scored = await self._score_in_parts(group[0], wishes)
         except Exception as error:
             if len(group) > 1:  # One call must not fail for what is wrong with another.
                 for waiting in group:
@@ -162,10 +156,7 @@ class Scorer:
                 return
             self._refuse(group[0], error)
             return
-        self._note_ages(vectors.ages_ms)
-        if (groups := self._measurements.groups) is not None:
-            ids = [prediction.id for prediction in scored.predictions]
-            groups.append(GroupTimes(ids, (began, read, read, perf_counter())))
+        self._note_ages(scored.vectors.ages_ms)
         if wishes:
             return self._deliver_each(group, scored)
         start = 0
@@ -175,6 +166,34 @@ class Scorer:
                 waiting.future.set_result(scored.answers[start:end])
             start = end
         self._keep(scored.predictions)
+
+    async def _score_in_parts(self, call: _Waiting, wishes: bool) -> _Scored:
+        """Score a call that is too large for one group; what fails in a part fails all of it."""
+        starts = range(0, len(call.requests), ROWS_AT_ONCE)
+        pieces = [call.requests[start : start + ROWS_AT_ONCE] for start in starts]
+        parts, explained = list[_Scored](), list[Explained]()
+        for piece in pieces:
+            part = await self._score_rows([_Waiting(piece, call.future, call.wishes)], wishes)
+            parts.append(part)
+            if call.wishes is not None and call.wishes.explain:
+                # At once: before the next part is read, what answered this one may be written to.
+                explained.append(self._explained(part.sources, part.vectors.matrix))
+        return _joined(parts, explained)
+
+    async def _score_rows(self, group: Sequence[_Waiting], wishes: bool) -> _Scored:
+        """One read and one call of each model for all the requests of a group."""
+        requests = [request for waiting in group for request in waiting.requests]
+        began = perf_counter()
+        vectors, degraded = await self._read(requests)
+        read = perf_counter()
+        stale: Sequence[int] = ()
+        if wishes:
+            vectors, stale = self._without_old(group, requests, vectors, bool(degraded))
+        scored = self._scored(requests, vectors, degraded, stale)
+        if (groups := self._measurements.groups) is not None:
+            ids = [prediction.id for prediction in scored.predictions]
+            groups.append(GroupTimes(ids, (began, read, read, perf_counter())))
+        return scored
 
     def _keep(self, predictions: Sequence[Prediction]) -> None:
         self._log.put(predictions)
@@ -226,7 +245,8 @@ class Scorer:
         degraded: tuple[str, ...],
         stale: Sequence[int],
     ) -> _Scored:
-        ids = new_prediction_ids(len(requests))
+        now_ms = self._clock.now_ms()
+        ids = new_prediction_ids(len(requests), now_ms)
         verdicts = self._panel.judge(Group(requests, ids, vectors.matrix, degraded, stale))
         self._recorded.add(vectors.matrix)
         self._measurements.group_rows.add(len(requests))
@@ -240,15 +260,20 @@ class Scorer:
                 vectors.ages_ms.tolist(), verdicts.degraded, strict=True,
             )
         ]  # fmt: skip
-        return _Scored(answers, self._predictions(requests, ids, verdicts, vectors), verdicts,
-                       vectors)  # fmt: skip
+        records = self._predictions(requests, ids, verdicts, vectors, now_ms)
+        return _Scored(answers, records, verdicts.sources, vectors)
 
     def _predictions(
-        self, requests: Sequence[Any], ids: Sequence[str], verdicts: Verdicts, vectors: Vectors
+        self,
+        requests: Sequence[Any],
+        ids: Sequence[str],
+        verdicts: Verdicts,
+        vectors: Vectors,
+        now_ms: int,
     ) -> list[Prediction]:
         """The records for the log, with the vectors and the models the scores come from."""
         data, width = vector_bytes(vectors.matrix), 4 * vectors.matrix.shape[1]
-        now_ms, join_key, encode = self._clock.now_ms(), self._decoder.join_key, _ENCODER.encode
+        join_key, encode = self._decoder.join_key, _ENCODER.encode
         schema, versions = self._schema, [source.version for source in verdicts.sources]
         return [
             Prediction(id_, join_key(request, id_), request.time,
@@ -277,28 +302,48 @@ class Scorer:
 
     def _explain(self, waiting: _Waiting, scored: _Scored, part: slice) -> None:
         """Answer a call once a thread has explained its scores; the next group does not wait."""
-        sources, matrix = scored.verdicts.sources[part], scored.vectors.matrix[part]
-        work = partial(explain, sources, matrix, self._features)
         answers, predictions = scored.answers[part], scored.predictions[part]
-        try:
-            done = self._lent.in_thread([each.model for each in sources], work, self._explainers)
-        except RuntimeError as error:  # the process is ending
-            return self._abandon(waiting, predictions, error)
+        begun = scored.explained or (
+            self._explained(scored.sources[part], scored.vectors.matrix[part]),
+        )
 
-        def explained(found: asyncio.Future[list[Explanation]]) -> None:
-            if (error := found.exception()) is not None:
-                return self._abandon(waiting, predictions, error)
-            pairs = zip(answers, found.result(), strict=True)
-            full = [msgspec.structs.replace(a, explanation=e) for a, e in pairs]
+        def told(done: asyncio.Future[list[list[Explanation | None]]]) -> None:
+            found = [each for some in done.result() for each in some]
+            if missing := found.count(None):
+                self._measurements.degraded[EXPLANATION] += missing
             if not waiting.future.done():
-                waiting.future.set_result(full)
+                pairs = zip(answers, found, strict=True)
+                waiting.future.set_result([_with(*pair) for pair in pairs])
             self._keep(predictions)
 
-        done.add_done_callback(explained)
+        asyncio.gather(*begun).add_done_callback(told)
 
-    def _abandon(
-        self, waiting: _Waiting, predictions: Sequence[Prediction], error: BaseException
-    ) -> None:
-        """Answer a call by an error; its records are not written."""
-        self._log.forget([each.id for each in predictions])
-        self._refuse(waiting, error)
+    def _explained(self, sources: Sequence[Source], matrix: NDArray[np.float32]) -> Explained:
+        """What a thread, which has these models from now on, finds to explain; never an error."""
+        work = partial(explain, sources, matrix, self._features)
+        try:
+            return self._lent.in_thread([each.model for each in sources], work, self._explainers)
+        except RuntimeError:  # the process is ending
+            nothing: Explained = asyncio.get_running_loop().create_future()
+            nothing.set_result([None] * len(sources))
+            return nothing
+
+
+def _with(answer: Answer, found: Explanation | None) -> Answer:
+    """The answer with its explanation; without one it says so."""
+    if found is None:
+        return msgspec.structs.replace(answer, degraded=(*answer.degraded, EXPLANATION))
+    return msgspec.structs.replace(answer, explanation=found)
+
+
+def _joined(parts: Sequence[_Scored], explained: Sequence[Explained]) -> _Scored:
+    """What was scored of one call, part by part."""
+    matrix = np.concatenate([part.vectors.matrix for part in parts])
+    ages = np.concatenate([part.vectors.ages_ms for part in parts])
+    return _Scored(
+        [answer for part in parts for answer in part.answers],
+        [prediction for part in parts for prediction in part.predictions],
+        [source for part in parts for source in part.sources],
+        Vectors(matrix, ages),
+        explained,
+    )

@@ -31,12 +31,12 @@ from batch.training_set import TrainingSet
 from features.archive.files import committed_files
 from tidemill.dataset_rule import DatasetRule
 from tidemill.durations import duration_ms
-from tidemill.errors import DeclarationError, InputError
+from tidemill.errors import DeclarationError, InputError, NoExamples
 from tidemill.expression_text import expression_text
 from tidemill.topics import EXAMPLES
 
 NO_EXAMPLES, MISSING_FIELDS, SINGLE_CLASS = "no_examples", "missing_fields", "single_class"
-"""Causes of InputError: why no dataset can be made."""
+"""Causes of InputError: why no dataset can be made; the first and the last are NoExamples."""
 
 
 def build(
@@ -178,7 +178,7 @@ class _Making:
         written.parts, written.part_rows = writer.parts, writer.part_rows
         if self._rule.samples and len(written.classes) < 2:
             found = f"only label {', '.join(written.classes) or 'none'}"
-            raise InputError(SINGLE_CLASS, "dataset", found, "both labels, to choose among them")
+            raise NoExamples(SINGLE_CLASS, "dataset", found, "both labels, to choose among them")
         return written
 
     def _manifest(self, written: Written, origin: _Origin) -> DatasetManifest:
@@ -219,7 +219,7 @@ class _Making:
             return InputError(MISSING_FIELDS, "dataset", found, "requests with every field")
         if self._tally.dropped:
             found = f"none of {self._tally.dropped} examples that it is true for"
-            return InputError(NO_EXAMPLES, "where", found, "a filter that leaves some")
+            return NoExamples(NO_EXAMPLES, "where", found, "a filter that leaves some")
         found, allowed = "no labelled example", "a range that has some"
         files = committed_files(self._training.home, self._plan.project.name, EXAMPLES)
         if files:
@@ -228,4 +228,4 @@ class _Making:
             if self._rule.matured:
                 until += [f"labels are final up to {moment(self._matured(labelled))}"]
             allowed = f"{allowed}; {', '.join(until)}"
-        return InputError(NO_EXAMPLES, "dataset", found, allowed)
+        return NoExamples(NO_EXAMPLES, "dataset", found, allowed)

@@ -9,8 +9,10 @@ from numpy.typing import NDArray
 
 from batch.datasets.dataset import Dataset
 from batch.scoring import predict_all
-from learners.release import ModelFile, read_model
+from learners.release import ModelFile, read_model, read_model_file
 from tidemill.declaration import Project
+from tidemill.errors import ArtifactError
+from tidemill.registry import Registry
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,19 @@ class Champion:
     release: str
     model: ModelFile
     trained_to_ms: int
+
+    @classmethod
+    def read(cls, registry: Registry, release: str) -> Champion:
+        """The release of this name. Raises ArtifactError for a damaged one, with the ways out."""
+        try:
+            manifest = registry.manifest(release)
+            return cls(release, read_model_file(registry, manifest), manifest.trained_to_ms)
+        except ArtifactError as error:
+            raise ArtifactError(
+                f"{error}. It is the champion, which nothing can be compared with like this: bring "
+                "its files back, let another answer (`tidemill models rollback`, or `promote`), or "
+                f"remove {registry.folder / release}: then nothing is compared"
+            ) from error
 
     def comparable(self, rows: Dataset) -> NDArray[np.bool_]:
         """Which rows it was not trained on, or answered before anybody knew the label."""

@@ -76,7 +76,7 @@ def _importance_changes(
 ) -> list[ImportanceChange]:
     if TREES_FILE not in before.files or TREES_FILE not in after.files:
         return []
-    old, new = (importance(registry.read(m.release, TREES_FILE)) for m in (before, after))
+    old, new = (importance(registry.read(m, TREES_FILE)) for m in (before, after))
     changes = [ImportanceChange(name, old.get(name), new.get(name)) for name in {**old, **new}]
     changes = [each for each in changes if each.before != each.after]
     return sorted(changes, key=lambda c: (-abs((c.after or 0) - (c.before or 0)), c.feature))

@@ -15,7 +15,7 @@ import msgspec
 from batch.datasets.store import DatasetStore
 from batch.run import Runs
 from features.archive.answers import Answered, FoundLabel, answered_by, find_labels
-from features.archive.files import archived_rows
+from features.archive.files import committed_offsets
 from features.archive.predictions import FoundPrediction, find_prediction
 from learners.prior import PRIOR
 from tidemill.errors import InputError, TidemillError
@@ -112,7 +112,7 @@ class Lines:
         raise InputError("unknown_id", "lineage", repr(name), self._looked_through())
 
     def _looked_through(self) -> str:
-        rows = archived_rows(self._home, self._project, PREDICTIONS)
+        rows = sum(committed_offsets(self._home, self._project, PREDICTIONS).values())
         return (
             f"the id of one of {rows} archived predictions, {len(self._registry.names())} releases "
             f"(rNNNN, or rNNNN/SNAPSHOT), {len(self._runs.names())} runs and "
@@ -130,7 +130,7 @@ class Lines:
                 kind="prediction",
                 id=name,
                 prediction=found,
-                labels=find_labels(self._home, self._project, name),
+                labels=find_labels(self._home, self._project, name, found.time),
                 snapshot=found.snapshot,
             ),
             [self._release(each) for each in names],

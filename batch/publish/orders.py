@@ -125,7 +125,7 @@ def _checked(registry: Registry, release: str) -> Manifest:
     _role(registry.standings(), release)
     manifest = registry.manifest(release)
     for name in manifest.files:
-        registry.read(release, name)
+        registry.read(manifest, name)
     return manifest
 
 

@@ -53,12 +53,12 @@ _COMMON = {
     1: Code("failed", "retry"),
     2: Code("a mistake in project, settings or options"),
     4: Code("another one is running", "later"),
+    5: Code("nothing to train on yet"),
     130: Code("interrupted", "retry"),
 }
 _RETRAIN: dict[int, Code] = {
     ExitCode.PUBLISHED: Code("published", good=True),
     ExitCode.REFUSED: Code("refused by the gate: the champion stays", good=True),
-    ExitCode.NOTHING_TO_TRAIN_ON: Code("nothing to train on yet"),
     # Running it all again would publish the same once more; a worker finds it when it starts.
     ExitCode.NOT_ANNOUNCED: Code("published, but not announced: start the broker"),
 }

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from batch.datasets.build import NO_EXAMPLES, SINGLE_CLASS
 from batch.datasets.dataset import Dataset
 from batch.trainers.trainer import TrainingRows
-from tidemill.errors import TrainingFailed
+from tidemill.errors import NoExamples
 from tidemill.tasks import Task
 
 SHARE = 0.2
@@ -41,12 +42,12 @@ class Rung:
 
 
 def folds_of(data: Dataset, count: int, task: Task) -> list[Fold]:
-    """`count` folds, the newest first. Raises TrainingFailed where one cannot be learned or scored.
+    """`count` folds, the newest first. Raises NoExamples where one cannot be learned or scored.
 
     Labels that came after a cut are not learned, so the gap is as long as labels took to come.
     """
     if not len(data):
-        raise TrainingFailed("search: found no rows; allowed: some before the gate's holdout")
+        raise NoExamples(NO_EXAMPLES, "search", "no rows", "some before the gate's holdout")
     share = SHARE if count == 1 else 2 * SHARE
     times = np.sort(data.times)
     places = [round(len(times) * (1 - share * part / count)) for part in range(count + 1)]
@@ -88,6 +89,6 @@ def _rows(data: Dataset, chosen: NDArray[np.bool_]) -> TrainingRows:
 
 def _check(rows: TrainingRows, where: str, task: Task) -> None:
     if not len(rows):
-        raise TrainingFailed(f"{where}: found none; allowed: one or more (a longer time range)")
+        raise NoExamples(NO_EXAMPLES, where, "none", "one or more (a longer time range)")
     if task.kind == "binary" and len(values := np.unique(rows.labels)) < 2:
-        raise TrainingFailed(f"{where}: found only label {values[0]:g}; allowed: both labels")
+        raise NoExamples(SINGLE_CLASS, where, f"only label {values[0]:g}", "both labels")

@@ -79,8 +79,8 @@ def search(
 
     The same seed and rows give the same trials with a budget of trials and one job; a budget of
     time ends after as many as there was time for. `folder` gets the study, `search.json` and plots.
-    Raises TrainingFailed when there is too little to learn from or no trial gave a model, OSError
-    when the disk is full, ServiceError when storage or cluster cannot be reached.
+    Raises NoExamples when there is too little to learn from, TrainingFailed when no trial gave a
+    model, OSError when the disk is full, ServiceError when storage or cluster cannot be reached.
     """
     with quiet(), ExitStack() as stack:
         return _Search(project, rows, folder, options or SearchOptions(), stack).run()

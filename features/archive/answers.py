@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.archive.files import committed_files, stream_files
+from features.archive.lookup import may_hold
 from tidemill.topics import EXAMPLES, PREDICTIONS
 
 _LABEL = ("time", "prediction_id", "label", "label_time", "kind", "offset")
@@ -37,14 +38,17 @@ class Answered(msgspec.Struct, frozen=True):
     last_ms: int
 
 
-def find_labels(home: Path, project: str, prediction: str) -> list[FoundLabel]:
-    """The archived outcomes of an answer; more than one when it was corrected."""
-    return [msgspec.convert(row, FoundLabel) for row in _labels(home, project, prediction)]
+def find_labels(home: Path, project: str, prediction: str, time_ms: int) -> list[FoundLabel]:
+    """What became of an answer to a request of this time; more than once where it was corrected."""
+    rows = _labels(home, project, prediction, time_ms)
+    return [msgspec.convert(row, FoundLabel) for row in rows]
 
 
-def _labels(home: Path, project: str, prediction: str) -> Iterator[dict[str, Any]]:
+def _labels(home: Path, project: str, prediction: str, time_ms: int) -> Iterator[dict[str, Any]]:
     """The examples of one prediction, those of the newest file first."""
-    for path in reversed(committed_files(home, project, EXAMPLES)):
+    for path in reversed(committed_files(home, project, EXAMPLES, time_ms, time_ms + 1)):
+        if not may_hold(path, "prediction_id", [prediction]):
+            continue
         # One column tells whether the others are worth reading.
         narrow = stream_files([path], EXAMPLES, ("time", "prediction_id"))
         if not any(pc.any(pc.equal(t["prediction_id"], prediction)).as_py() for t in narrow):

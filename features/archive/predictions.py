@@ -1,11 +1,12 @@
 """Archived predictions by their ids: what was answered, and what it was computed from.
 
-No more is read than the columns asked for; every call may block on the disk.
+No more is read than the columns asked for, of the files that may hold the id; every call may block
+on the disk.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from features.archive.files import committed_files, stream_files
+from features.archive.lookup import logs_of, made_ms, may_hold, scored_around
 from tidemill.topics import PREDICTIONS
 from tidemill.wire import ArmScore
 
@@ -77,12 +79,26 @@ def _found(home: Path, project: str, ids: Collection[str], kind: type[Found]) ->
 
 
 def _rows(
-    home: Path, project: str, columns: tuple[str, ...], missing: set[str]
+    home: Path, project: str, columns: tuple[str, ...], ids: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """The rows of these ids, each once, those of the newest file first, until none is missing."""
-    for path in reversed(committed_files(home, project, PREDICTIONS)):
-        if not missing:
-            return
+    """The rows of these ids, each once."""
+    files = committed_files(home, project, PREDICTIONS)
+    logs = logs_of(files)
+    times = {each: made_ms(each) for each in sorted(ids)}
+    for each, time in times.items():
+        if time is not None:
+            yield from _in_files(scored_around(logs, time), columns, {each})
+    untimed = {each for each, time in times.items() if time is None}
+    yield from _in_files(reversed(files), columns, untimed)
+
+
+def _in_files(
+    paths: Iterable[Path], columns: tuple[str, ...], missing: set[str]
+) -> Iterator[dict[str, Any]]:
+    """The rows of these ids, those of the first file first, until none is missing."""
+    for path in paths if missing else ():
+        if not may_hold(path, "id", missing):
+            continue
         wanted = pa.array(sorted(missing), pa.string())
         # One column tells whether the others are worth reading.
         narrow = stream_files([path], PREDICTIONS, ("time", "id"))
@@ -93,3 +109,5 @@ def _rows(
                 if row["id"] in missing:  # an api that got no answer from the broker sends again
                     missing.discard(row["id"])
                     yield row
+        if not missing:
+            return

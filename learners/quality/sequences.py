@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 STRETCHES = (1, 4, 16, 64, 256)
 """Blocks that are looked at together when the variance is estimated; the largest counts."""
 
+LASTING = 16  # blocks that shocks may last, however short the run that is judged
 FEWEST = 7  # stretches of a length that say anything of a variance
 
 
@@ -89,9 +90,21 @@ class BlockSums:
         The largest that any length of stretches shows (a long-run variance of non-overlapping batch
         means), so that shocks which outlast a block do not pass for independent.
         """
-        residual = contrast.copy()
+        return self._largest(contrast, STRETCHES[-1])[0]
+
+    def _largest(self, contrast: Floats, length: int) -> tuple[float, int]:
+        """The variance, and how many stretches have shown it.
+
+        Of stretches as long as a run of this length, and shorter ones: what lasts longer shifts all
+        of the run. For short runs too those of `LASTING` blocks are looked at.
+        """
+        residual, found = contrast.copy(), list[tuple[float, int]]()
         residual[0] -= self.mean(contrast)
-        return max(each.variance(residual, self.blocks) for each in self._stretches)
+        for each in self._stretches:
+            found.append((each.variance(residual, self.blocks), each.number))
+            if each.size >= max(length, LASTING):
+                break
+        return max(found)
 
     def interval(self, contrast: Floats, alpha: float, best: float) -> Interval:
         """The mean per row with its bounds, each of them with chance `alpha` of failing, ever."""
@@ -103,32 +116,32 @@ class BlockSums:
         half = float(width) * deviation / float(self.total[0])
         return Interval(mean - half, mean, mean + half)
 
-    def newest(
-        self, blocks: Floats, contrast: Floats, alpha: float, best: float, every: int = 1
-    ) -> Interval:
-        """The highest lower and the lowest upper bound of any run of blocks that ends now.
+    def since(self, before: BlockSums, contrast: Floats, alpha: float, best: float) -> Interval:
+        """The mean per row of a run of blocks with its bounds, `alpha` being the chance of each.
 
-        `blocks` (blocks, columns) are the newest, oldest first. A run may begin at every so many
-        blocks, and `alpha` is the chance of each. A short run knows little of its own variance: its
-        share of that of all blocks counts, if that is larger. A run of one block shows nothing.
+        `before` are these sums as they were when the run began. How much blocks vary is told by
+        those before it: else the very jump that a run shows would pass for noise, and the more so
+        the larger it is. The run's own blocks count if they vary more around their mean. A run of
+        one block shows nothing, nor does one after few.
         """
-        if len(blocks) < 2 or self.blocks < FEWEST or not self.total[0] > 0:
-            return Interval(-math.inf, self.mean(contrast), math.inf)
-        sums = np.cumsum(blocks[::-1], axis=0)
-        weights, found = sums[:, 0], sums @ contrast
-        lengths = np.arange(1, len(sums) + 1)
-        usable = (weights > 0) & (lengths > 1) & ((self.blocks - lengths) % every == 0)
-        means = np.divide(found, weights, out=np.zeros(len(sums)), where=weights > 0)
-        values, rows = (blocks @ contrast)[::-1], blocks[::-1, 0]
-        own = np.cumsum(values**2) - 2 * means * np.cumsum(values * rows)
-        own += means**2 * np.cumsum(rows**2)
-        usual = self.variance(contrast) * weights / self.total[0]
-        deviations = np.sqrt(np.maximum(np.maximum(own, usual), 0.0))
-        widths = margin(lengths, alpha, best)
-        half = _widened(widths, self.blocks) * deviations
-        low = np.where(usable, means - half / np.where(usable, weights, 1.0), -np.inf)
-        high = np.where(usable, means + half / np.where(usable, weights, 1.0), np.inf)
-        return Interval(float(low.max()), float(means[-1]), float(high.min()))
+        length, total = self.blocks - before.blocks, self.total - before.total
+        weight = float(total[0])
+        mean = float(contrast @ total) / weight if weight > 0 else 0.0
+        if length < 2 or before.blocks < FEWEST or not (weight > 0 and before.total[0] > 0):
+            return Interval(-math.inf, mean, math.inf)
+        residual = contrast.copy()
+        residual[0] -= mean
+        own = self._stretches[0].squares(residual) - before._stretches[0].squares(residual)
+        variance, stretches = before._largest(contrast, length)
+        usual = variance * weight / float(before.total[0])
+        # A variance of few long stretches is worth no more than their number.
+        width = float(_widened(margin(length, alpha, best), stretches))
+        half = width * math.sqrt(max(own, usual, 0.0)) / weight
+        return Interval(mean - half, mean, mean + half)
+
+    def copy(self) -> BlockSums:
+        """Sums of their own with the same state."""
+        return self.decode(self.columns, self.encode())
 
     def transformed(self, matrix: Floats) -> BlockSums:
         """The sums of other columns: each of them what a row of the matrix makes of the old."""
@@ -162,40 +175,44 @@ class _Stretches:
     """Products of the sums of so many blocks in a row."""
 
     def __init__(self, size: int, columns: int) -> None:
-        self._size, self._columns = size, columns
-        self._number = self._filled = 0
+        self.size, self._columns = size, columns
+        self.number = self._filled = 0
         self._partial = np.zeros(columns)
         self._products = np.zeros((columns, columns))
 
     def add(self, block: Floats) -> None:
         self._partial += block
         self._filled += 1
-        if self._filled == self._size:
+        if self._filled == self.size:
             self._products += np.outer(self._partial, self._partial)
-            self._number += 1
+            self.number += 1
             self._filled = 0
             self._partial[:] = 0
 
     def variance(self, residual: Floats, blocks: int) -> float:
         """Of the sum over so many blocks, by the stretches that are whole; 0 for too few."""
-        if self._number < FEWEST:
+        if self.number < FEWEST:
             return 0.0
-        squares = float(residual @ self._products @ residual)
-        share = blocks / (self._number * self._size)
-        return max(squares, 0.0) * share * self._number / (self._number - 1)
+        share = blocks / (self.number * self.size)
+        squares = max(self.squares(residual), 0.0)
+        return squares * share * self.number / (self.number - 1)
+
+    def squares(self, residual: Floats) -> float:
+        """The sum over the whole stretches of what the residual makes of each, squared."""
+        return float(residual @ self._products @ residual)
 
     def transformed(self, matrix: Floats) -> _Stretches:
-        found = _Stretches(self._size, self._columns)
-        found._number, found._filled = self._number, self._filled
+        found = _Stretches(self.size, self._columns)
+        found.number, found._filled = self.number, self._filled
         found._partial = matrix @ self._partial
         found._products = matrix @ self._products @ matrix.T
         return found
 
     def data(self) -> Floats:
-        counts = np.array([self._number, self._filled], np.float64)
+        counts = np.array([self.number, self._filled], np.float64)
         return np.concatenate([counts, self._partial, self._products.ravel()])
 
     def restore(self, row: Floats) -> None:
-        self._number, self._filled = int(row[0]), int(row[1])
+        self.number, self._filled = int(row[0]), int(row[1])
         self._partial = row[2 : 2 + self._columns].copy()
         self._products = row[2 + self._columns :].reshape(self._columns, -1).copy()

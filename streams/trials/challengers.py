@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import structlog
 
-from learners.snapshot import Newest, digest, name_beside
+from learners.snapshot import Newest, Snapshot, digest, name_beside
 from streams.alerts import Alerts
 from streams.context import Context
 from streams.fencing import OFFSET, Ownership
@@ -169,27 +169,23 @@ class Challengers:
         return [(self._pending.change.release, self._pending.champion)] if self._pending else []
 
     async def _look(self) -> _Standing | None:
-        """How things stand; None when the roles cannot be read.
-
-        One that was published and catches up may be given up: until it has taken over, the one that
-        answers is compared. One that was promoted here has been compared already.
-        """
+        """How things stand; None when the roles cannot be read."""
         self._looked_ms = self._clock.now_ms()
         try:
-            roster = await asyncio.to_thread(self._roles.roster)
+            standings = await asyncio.to_thread(self._roles.standings)
         except TidemillError as error:
             _log.error("roles cannot be read", error=str(error))
             return None
+        answers = ""
+        if not standings.is_alone(self._schema.hash):
+            place = self._names.newest_snapshot(self._project.learner.name)
+            (data,) = await self._store.read([place])
+            answers = Newest.decode(data).release if data else ""
+        roster = self._roles.roster(standings, answers)
         if not roster.arms:
             return _Standing(roster)
-        place = self._names.newest_snapshot(self._project.learner.name)
-        (data,) = await self._store.read([place])
         halt = Halt.found_in(await self._store.side(self._names.side("learn", 0)))
-        answers = Newest.decode(data).release if data else ""
-        taken_over = answers == roster.champion
-        if answers and not taken_over and not any(arm.watched for arm in roster.arms):
-            roster = replace(roster, champion=answers)
-        return _Standing(roster, taken_over, halt is not None)
+        return _Standing(roster, answers == roster.champion, halt is not None)
 
     async def _follow(self) -> None:
         """Open again when somebody got another role; try again what could not be entered."""
@@ -217,44 +213,45 @@ class Challengers:
 
     async def _host(self, arms: list[Arm]) -> None:
         self._refused &= {arm.release for arm in arms}
-        skipped = await self._skipped() if self._standing.roster.arms else []
+        champion: Snapshot | None = None
         if self._standing.roster.arms:
-            self._comparison.leave_out(skipped)
+            name = self._project.learner.name
+            champion = await newest_snapshot(self._store, self._names, name)
+            self._comparison.leave_out(champion.skipped if champion else [])
         for arm in arms:
             if arm.release in self._refused:
                 continue
             try:
-                self._hosted[arm.release] = await self._started(arm.release, skipped)
+                self._hosted[arm.release] = await self._started(arm.release, champion)
             except (ArtifactError, DeclarationError) as error:
                 self._refused.add(arm.release)
                 self._alerts.began("challenger_refused", arm.release, str(error))
                 _log.error("challenger refused", release=arm.release, error=str(error))
         self._unsaved = any(each.unsaved for each in self._hosted.values())
 
-    async def _started(self, release: str, skipped: list[tuple[int, int]]) -> _Hosted:
+    async def _started(self, release: str, champion: Snapshot | None) -> _Hosted:
         """Where the arm's snapshot left off, else where its release's data ended.
 
-        Also when the champion has left out examples that the arm has learned.
+        Also when the champion has left out examples that the arm has learned: what it leaves out
+        the arms leave out, and what an operator let it learn unjudged, is unjudged here.
         """
         snapshots, number = self._origins.beside(release), 0
+        skipped = list(champion.skipped) if champion else []
+        unguarded = champion.unguarded if champion else 0
         found = await snapshots.read()
         if found is not None:
             chain, _, good = found
             number = chain[-1].number
             if chain[-1].skipped == skipped:
                 learning = await asyncio.to_thread(self._origins.at_snapshot, chain)
+                learning.place.unguarded = unguarded
                 learning.keep()
                 if good is not None and good.release == release:
                     learning.checkpoint = await asyncio.to_thread(self._origins.at_snapshot, [good])
                 return _Hosted(learning, snapshots, False)
         learning = await asyncio.to_thread(self._origins.at_release, release, number)
-        learning.place.skipped = list(skipped)
+        learning.place.skipped, learning.place.unguarded = skipped, unguarded
         return _Hosted(learning.guarded(self._origins.new_guard()), snapshots, True)
-
-    async def _skipped(self) -> list[tuple[int, int]]:
-        """What the champion leaves out, the arms leave out too."""
-        newest = await newest_snapshot(self._store, self._names, self._project.learner.name)
-        return list(newest.skipped) if newest else []
 
     async def _learned_to(self) -> int:
         """How far the champion's learner has come: a comparison begins there."""

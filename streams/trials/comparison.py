@@ -23,7 +23,7 @@ from tidemill.tasks import Task
 from tidemill.trial import Trial
 from tidemill.wire import Example
 
-MOST_WINDOW = 2_000  # blocks that are kept one by one
+MOST_WINDOW = 2_000  # blocks whose failures are kept one by one
 FEWEST_WINDOW = 2
 _PAIR, _PLACE = "pair:", "place"
 _GAIN = contrast(gain=1)

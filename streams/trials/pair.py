@@ -65,7 +65,7 @@ class _Stored(msgspec.Struct, array_like=True):
     failures: list[tuple[int, int]]
     block: bytes
     sums: bytes
-    recent: bytes
+    runs: list[bytes]
 
 
 _DECODER = msgspec.msgpack.Decoder(_Stored)
@@ -85,7 +85,7 @@ class Pair:
     """What is known of one pair; a function of the examples alone, however they are cut."""
 
     def __init__(self, champion: str, release: str, task: Task, window: int) -> None:
-        """`window` is how many of the newest blocks are kept one by one."""
+        """`window` is how many blocks a run of the newest ones may have."""
         self.champion, self.release = champion, release
         self._task, self._window = task, window
         self._binary = task.kind == "binary"
@@ -93,7 +93,7 @@ class Pair:
         """When the first example of both came; until when the arm is watched (0: no limit)."""
         self.counts = Counts()
         self.sums = BlockSums(COLUMNS)
-        self.recent: list[Floats] = []
+        self._runs: list[BlockSums] = []  # the sums as they were when each began, oldest first
         self._block = [0.0] * COLUMNS
         self._asked = self._paired = self._silent = 0
         self._failures: list[tuple[int, int]] = []
@@ -126,10 +126,9 @@ class Pair:
         """The block is over: it counts if nearly all of it was scored by both."""
         if self._paired and self._block[WEIGHT] > 0:
             if self._paired >= COVERED * self._asked:
-                block = np.array(self._block)
                 self.counts.rows += self._paired
-                self.sums.add(block)
-                self.recent = [*self.recent[1 - self._window :], block]
+                self._begin_run()
+                self.sums.add(np.array(self._block))
             else:
                 self.counts.left_out += 1
         self._failures = [*self._failures[1 - self._window :], (self._silent, self._paired)]
@@ -154,10 +153,22 @@ class Pair:
         return self.sums.interval(wanted, alpha, best)
 
     def lately(self, wanted: Floats, alpha: float) -> Interval:
-        """A mean per example over whichever of the newest blocks show most."""
-        blocks = np.array(self.recent).reshape(-1, COLUMNS)
-        every = max(self._window // RUNS, 1)
-        return self.sums.newest(blocks, wanted, alpha, max(self._window / 2, 1), every)
+        """A mean per example; the bounds of whichever runs of the newest blocks show most.
+
+        `alpha` is the chance of each run.
+        """
+        best = max(self._window / 2, 1)
+        found = [self.sums.since(run, wanted, alpha, best) for run in self._runs]
+        low = max((each.low for each in found), default=-math.inf)
+        high = min((each.high for each in found), default=math.inf)
+        return Interval(low, self.sums.mean(wanted), high)
+
+    def _begin_run(self) -> None:
+        """One may begin with the next block; with it the oldest may be longer than the window."""
+        first = self.sums.blocks + 1 - self._window
+        self._runs = [run for run in self._runs if run.blocks >= first]
+        if self.sums.blocks % max(self._window // RUNS, 1) == 0:
+            self._runs.append(self.sums.copy())
 
     @property
     def spread(self) -> float:
@@ -187,7 +198,7 @@ class Pair:
                 counts.answered, counts.failed, counts.left_out, self._asked, self._paired,
                 self._silent, self._failures,
                 np.array(self._block).tobytes(), self.sums.encode(),
-                np.array(self.recent).tobytes(),
+                [run.encode() for run in self._runs],
             )
         )  # fmt: skip
 
@@ -203,7 +214,7 @@ class Pair:
             pair._failures = found.failures
             pair._block = np.frombuffer(found.block, np.float64).reshape(COLUMNS).tolist()
             pair.sums = BlockSums.decode(COLUMNS, found.sums)
-            pair.recent = list(np.frombuffer(found.recent, np.float64).reshape(-1, COLUMNS))
+            pair._runs = [BlockSums.decode(COLUMNS, each) for each in found.runs]
         except (msgspec.DecodeError, ValueError) as error:
             raise ArtifactError(f"state of a trial: {error}") from error
         return pair

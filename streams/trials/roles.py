@@ -41,15 +41,26 @@ class TrialRoles:
     def __init__(self, registry: Registry, schema: str) -> None:
         self._registry, self._schema = registry, schema
 
-    def roster(self) -> Roster:
-        """Champion and arms. Raises ArtifactError when the journal is damaged."""
-        standings = self._registry.standings()
-        champion, watched = standings.champion(self._schema), standings.watched(self._schema)
+    def standings(self) -> Standings:
+        """What every release is. Raises ArtifactError when the journal is damaged."""
+        return self._registry.standings()
+
+    def roster(self, standings: Standings, answering: str) -> Roster:
+        """Champion and arms; `answering` is the release whose learner publishes.
+
+        One that was published and catches up may be given up: until it has taken over, the one
+        that answers is compared. One that was promoted here has been compared already.
+        """
+        made = standings.champion(self._schema)
+        champion = made.release if made else ""
+        if answering and not standings.watched(self._schema):
+            champion = answering
+        watched = standings.watched(self._schema, answering)
         arms = (
             Arm(name, standings.share(name), name == watched)
-            for name in standings.challengers(self._schema)
+            for name in standings.challengers(self._schema, answering)
         )
-        return Roster(champion.release if champion else "", tuple(arms))
+        return Roster(champion, tuple(arms))
 
     def enter(self, pending: Pending) -> bool:
         """Enter a change unless it was entered already; False when it is out of date.
@@ -69,7 +80,7 @@ class TrialRoles:
         if against and (champion is None or champion.release != pending.champion):
             return None
         if change.action in ("rolled_back", "unwatched"):
-            stands = standings.watched(self._schema) == change.release
+            stands = standings.watched(self._schema, pending.champion) == change.release
         elif change.action == "challenger":
             stands = standings.share(change.release) > 0
         else:

@@ -1,6 +1,7 @@
 """Models are adopted while serving, and only when they pass every check."""
 
 import asyncio
+import threading
 from dataclasses import replace
 
 import msgspec
@@ -11,6 +12,7 @@ from payments import make_project
 from api.adopting.model import RecordedVectors
 from api.service import ScoringService
 from features.plan import compile_plan
+from learners.snapshot import digest
 from learners.tree_head import TreeHead as Head
 from learners.trees import FrozenTrees
 from tidemill import Serving
@@ -18,6 +20,7 @@ from tidemill.errors import ArtifactError
 from tidemill.learner_kinds import TreeHead
 from tidemill.registry import SIGNATURE
 from tidemill.roles import RoleChange
+from tidemill.signature import Keys
 from tidemill.wire import Announcement
 
 SCORE = "/v1/score"
@@ -359,3 +362,35 @@ def test_groups_without_requests_are_not_kept():
     for number in range(3):
         recorded.add(np.full((2, 3), number, np.float32))
     assert [[2.0] * 3] * 2 == recorded.newest().tolist()
+
+
+async def test_a_swap_checks_the_signature_once(served, monkeypatch):
+    """That of the release it loads; what looks at it afterwards knows what it was made for."""
+    served.release("r0002")
+    announced = served.write_snapshot(1, "r0002")
+    checked, check = [], Keys.check
+
+    def counted(keys, what, data, signature):
+        checked.append(what)
+        return check(keys, what, data, signature)
+
+    monkeypatch.setattr(Keys, "check", counted)
+    served.service.adoption.note(announced)
+    for _ in range(3):
+        assert await served.service._look()
+    assert (("r0002", 1), ["release r0002"]) == (version(served), checked)
+
+
+async def test_the_loop_does_not_hash_snapshots(served, monkeypatch):
+    """They may be large, and it has requests to answer."""
+    threads = []
+
+    def watched(data):
+        threads.append(threading.current_thread())
+        return digest(data)
+
+    monkeypatch.setattr("api.adopting.adoption.digest", watched)
+    served.service.adoption.note(served.write_snapshot(1))
+    await served.service.adoption.adopt_newest()
+    assert (("r0001", 1), 1) == (version(served), len(threads))
+    assert threading.main_thread() is not threads[0]

@@ -287,3 +287,20 @@ async def test_a_number_has_no_label(served, call, request_body):
     served.app = create_app(service)
     answer = (await type(call)(served.app).post(SCORE, request_body)).json
     assert (0.0, None) == (answer["score"], answer["label"])
+
+
+async def test_the_one_before_is_scored_while_a_retrain_catches_up(served):
+    """The retrain may be given up, and the champion goes on being watched."""
+    schema, arms = served.plan.schema.hash, served.service.serving.arms
+    served.release("r0002")
+    promoted = RoleChange("r0002", "promoted", schema, 2, "trial", watched="r0001")
+    served.registry.enter(lambda standings: promoted)
+    served.write_snapshot(1, "r0002")
+    await served.service.adoption.adopt_newest()
+    served.release("r0003")
+    await arms.look()
+    assert ["r0001"] == [model.release for _, model in arms.models()]
+    served.write_snapshot(1, "r0003")
+    await served.service.adoption.adopt_newest()
+    await arms.look()
+    assert [] == arms.models()

@@ -1,18 +1,29 @@
 """/v1/models: what each release is for, and orders that say who wants them and why."""
 
 from dataclasses import replace
+from functools import partial
 
 import msgspec
 import pytest
+from payments import make_project
 
 from api.http.app import create_app
 from api.service import ScoringService
 from cli.role_orders import RegistryOrders
+from features.plan import compile_plan
 from tidemill.errors import BusUnavailable
+from tidemill.learner_kinds import TreeHead
 from tidemill.wire import Announcement, decode
 
 MODELS = "/v1/models"
 ORDER = {"by": "anna", "why": "better for two days"}
+
+
+def with_orders(world, plan):
+    """The ports of one declaration, with orders about its releases."""
+    learner = plan.project.learner.name
+    orders = RegistryOrders(world.registry, plan.schema.hash, learner, world.clock)
+    return replace(world.of_plan(plan), orders=orders)
 
 
 @pytest.fixture
@@ -20,8 +31,7 @@ def ordered(world, call):
     """Calls an app that takes orders for three releases."""
     for name in ("r0001", "r0002", "r0003"):
         world.release(name)
-    orders = RegistryOrders(world.registry, world.plan.schema.hash, "head", world.clock)
-    ports = replace(world.service.ports, orders=orders)
+    ports = replace(world.service.ports, of_plan=partial(with_orders, world))
     world.service = ScoringService(world.plan, ports, world.service.settings, world.clock)
     return type(call)(create_app(world.service))
 
@@ -87,6 +97,21 @@ async def test_a_retired_release_is_out(ordered, world):
     assert (409, "retired") == (refused.status, refused.json["cause"])
     assert 200 == (await ordered.post(f"{path}:promote", ORDER | {"force": True})).status
     assert "r0001" == world.registry.champion()
+
+
+async def test_orders_are_for_the_declaration_that_serves(ordered, world):
+    """Its learner hears of them, and what answers for it is not retired; the one before may be."""
+    project = make_project()
+    changed = replace(project, learner=TreeHead("other"), features=project.features[::-1])
+    plan = compile_plan(changed)
+    world.release("r0004", plan.schema.hash)
+    world.service._adopt(world.service._build(plan))
+    refused = await ordered.post(f"{MODELS}/r0004:retire", ORDER)
+    assert (409, "champion") == (refused.status, refused.json["cause"])
+    assert 200 == (await ordered.post(f"{MODELS}/r0003:retire", ORDER)).status
+    ((_, value, *_),) = world.producer.sent["models"]
+    announced = decode(Announcement, value)
+    assert ("other", "r0003") == (announced.learner, announced.release)
 
 
 async def test_what_is_so_already_changes_nothing(ordered, world):

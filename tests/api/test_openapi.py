@@ -101,7 +101,7 @@ async def test_the_answer_of_a_status_fits_its_schema(served, call):
 
 
 async def test_the_version_is_31(call):
-    """Of the format; FastAPI's pages read it."""
+    """Of the format; the page is made of it."""
     assert (await call("GET", "/openapi.json")).json["openapi"].startswith("3.1")
     assert 200 == (await call("GET", "/docs")).status
 

@@ -3,6 +3,7 @@
 import asyncio
 
 import numpy as np
+from structlog.testing import capture_logs
 
 from features.decoding import RequestDecoder
 from features.replay import Replayer
@@ -26,6 +27,30 @@ async def test_a_group_has_a_cap(served, call, request_body):
     assert 2 == served.store.reads
 
 
+async def test_a_batch_of_several_parts_is_scored_as_a_whole(served, call, request_body):
+    """A part that fails fails all of it: nothing is logged, and every place is free again."""
+    scorer, batch = served.service.serving.scorer, {"requests": [request_body] * 150}
+    read, reads = scorer._reader.read, []
+
+    async def fails_at_the_last(requests):
+        reads.append(len(requests))
+        if len(reads) == 3:
+            raise RuntimeError("unforeseen")
+        return await read(requests)
+
+    scorer._reader.read = fails_at_the_last
+    with capture_logs():
+        reply, other = await asyncio.gather(
+            call.post("/v1/score:batch", batch), call.post(SCORE, request_body)
+        )
+    assert ([64, 64, 22, 1], 500, 200) == (reads, reply.status, other.status)
+    assert 1 == served.service.log.depth == served.service.measurements.predictions
+    found = (await call.post("/v1/score:batch", batch)).json["predictions"]
+    assert 150 == len({answer["prediction_id"] for answer in found})
+    assert {other.json["score"]} == {answer["score"] for answer in found}
+    assert 151 == served.service.log.depth
+
+
 async def test_a_failure_after_scoring_leaves_nobody_waiting(served, call, request_body):
     """All of the group are answered, their places are free again, and the next is scored."""
     scorer = served.service.serving.scorer
@@ -36,8 +61,9 @@ async def test_a_failure_after_scoring_leaves_nobody_waiting(served, call, reque
         raise RuntimeError("unforeseen")
 
     scorer._note_ages = fail
-    async with asyncio.timeout(5):
-        replies = await asyncio.gather(*(call.post(SCORE, request_body) for _ in range(3)))
+    with capture_logs():  # to draw the tracebacks would take longer than what is bounded here
+        async with asyncio.timeout(5):
+            replies = await asyncio.gather(*(call.post(SCORE, request_body) for _ in range(3)))
     assert [500] * 3 == [reply.status for reply in replies]
     assert 0 == served.service.log.depth
     assert 200 == (await call.post(SCORE, request_body)).status

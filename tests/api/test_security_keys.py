@@ -178,6 +178,22 @@ async def test_a_rotated_key_needs_no_restart(guarded, ask, body):
     assert [401, 200] == [reply.status for reply in both]
 
 
+async def test_a_rotated_key_keeps_its_idempotency_keys(guarded, ask):
+    """A label that is sent again with the new key counts once; another caller's is another's."""
+    label = msgspec.json.encode({"key": "c1|s1", "value": 1, "time": NOW_MS - 1})
+    keys = [guarded.key("label")]
+    for _ in range(2):
+        keys.append(guarded.keys.rotate(keys[-1].split("_")[1], "anna", NOW_MS, 5000)[1])
+    guarded.ring.look()
+    found = []
+    for key in (*keys, guarded.key("label")):
+        headers = [*with_key(key), (b"idempotency-key", b"k1")]
+        reply = await ask("POST", "/v1/labels", label, headers=headers)
+        found.append((reply.status, reply.headers.get("idempotent-replayed")))
+    assert [(202, None), (202, "true"), (202, "true"), (202, None)] == found
+    assert 2 == len(guarded.world.producer.sent["labels"])
+
+
 @pytest.mark.parametrize("damage", [b"", b"[]garbage", None])
 async def test_a_file_that_went_bad_opens_nothing(guarded, ask, body, damage):
     """Keys that were read stay; a file that is gone or damaged does not open the api."""

@@ -62,13 +62,15 @@ def test_the_first_release(project: Project, backfilled: Path) -> None:
     data = (registry.folder / "r0001" / "manifest.json").read_bytes()
     sha256 = hashlib.sha256(data).hexdigest()
     assert [Announcement("release", "head", "r0001", 0, sha256, CLOCK.now_ms())] == said
-    assert 10 == len(FrozenTrees.parse(registry.read("r0001", "model.txt")).leaf_counts)
+    text = registry.read(manifest, "model.txt")
+    assert 10 == len(FrozenTrees.parse(text).leaf_counts)
 
 
 def test_the_release_is_trained_on_all_rows(project: Project, backfilled: Path) -> None:
     """After the gate the holdout is trained on too."""
     run(project, backfilled)
-    text = Registry(backfilled, "p").read("r0001", "model.txt").decode()
+    registry = Registry(backfilled, "p")
+    text = registry.read(registry.manifest("r0001"), "model.txt").decode()
     counts = next(line for line in text.splitlines() if line.startswith("leaf_count="))
     assert 20 * 144 == sum(map(int, counts.removeprefix("leaf_count=").split()))
 
@@ -142,7 +144,7 @@ def test_the_same_data_gives_the_same_model(
     for project in (make_project(), make_project(learner=TreeHead("other", 0.1))):
         run(project, backfilled)
         registry = Registry(backfilled, "p")
-        texts.append(registry.read("r0001", "model.txt"))
+        texts.append(registry.read(registry.manifest("r0001"), "model.txt"))
         registry.folder.rename(backfilled / f"aside{len(texts)}")
     assert texts[0] == texts[1]
 
@@ -174,6 +176,28 @@ def test_a_damaged_champion_stops_the_retrain(project: Project, backfilled: Path
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(ArtifactError, match=r"release r0001: model.txt: sha256"):
         run(project, backfilled)
+
+
+def test_a_damaged_manifest_comes_with_ways_out(
+    project: Project, backfilled: Path, go_live: Callable[..., None]
+) -> None:
+    """Another release is made to answer, or the folder goes; then retrains go on."""
+    run(project, backfilled)
+    go_live(backfilled)
+    run(project, backfilled)
+    registry, schema = Registry(backfilled, "p"), schema_of(project).hash
+    (registry.folder / "r0002/manifest.json").write_bytes(b"{}")
+    words = r"release r0002: .*\. It is the champion.*`tidemill models rollback`.*remove .*r0002: "
+    with pytest.raises(ArtifactError, match=words):
+        run(project, backfilled)
+    roll_back(registry, schema, None, Order("ann", CLOCK.now_ms()))
+    result = run(project, backfilled)
+    assert ("r0001", "r0003") == (result.report.champion_release, result.release)
+    (registry.folder / "r0003/manifest.json").write_bytes(b"{}")
+    with pytest.raises(ArtifactError, match="It is the champion"):
+        run(project, backfilled)
+    shutil.rmtree(registry.folder / "r0003")
+    assert "r0001" == run(project, backfilled).report.champion_release
 
 
 def test_exit_codes_are_those_documented() -> None:

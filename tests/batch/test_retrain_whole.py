@@ -40,7 +40,7 @@ def test_a_search_and_a_smaller_model(
         assert (ExitCode.PUBLISHED, ()) == (result.exit_code, result.reasons)
         registry = Registry(home, "p")
         (name,) = registry.manifest("r0001").files
-        models.append(registry.read("r0001", name))
+        models.append(registry.read(registry.manifest("r0001"), name))
         folder = Runs(home, "p").folder / result.run
         found = msgspec.json.decode((folder / "search.json").read_bytes())
         smaller = msgspec.json.decode((folder / "compression.json").read_bytes())

@@ -1,13 +1,15 @@
-"""The load generator: what is counted, and from when."""
+"""The load generators: what is counted, and from when."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from itertools import count
+from time import perf_counter
 
 import numpy as np
 
-from bench._load import Load, ask, closed_loop, http_request, open_loop
+from bench._load import Load, ask, closed_loop, http_request
+from bench._open_loop import OpenLoop, open_loop
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 REFUSED = b"HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n"
@@ -127,3 +129,22 @@ async def test_a_lost_connection_is_a_failure() -> None:
     async with serving(lambda number: b"" if number == 3 else OK) as port:
         load = await closed_loop(port, [REQUEST], 1, 5.0)
     assert (2, 1) == counts(load)
+
+
+async def test_an_open_loop_says_of_each_what_became_of_it() -> None:
+    """With what was sent along, from when it was due; a line that was lost is used no more."""
+    found: dict[int, tuple[int, bytes]] = {}
+
+    def note(what: int, status: int, body: bytes, milliseconds: float) -> None:
+        assert milliseconds >= 1_000
+        found[what] = status, body
+
+    answers = {1: OK, 2: REFUSED, 3: b""}
+    async with serving(lambda number: answers.get(number, OK)) as port:
+        loop = OpenLoop(port, note)
+        await loop.open(2)
+        for what in range(6):
+            loop.post(what, REQUEST, perf_counter() - 1)
+        await loop.close()
+    assert {(200, b"{}"), (503, b""), (0, b"")} == set(found.values())
+    assert (6, 6, 6) == (loop.sent, loop.ended, len(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cli.api_processes import Place, run_processes
+from cli.server import GARBAGE_THRESHOLDS, _settle
 from cli.services.ports import free_port
 from tidemill.errors import ServiceError, SettingsError
 from tidemill.settings import Settings
@@ -59,3 +61,14 @@ def test_who_serves_says_so():
     finally:
         os.close(listening)
     Place("h", 1).tell()
+
+
+def test_a_server_that_has_started_seldom_looks_for_cycles():
+    """What was loaded is left alone, and requests under way are too few to begin it."""
+    thresholds = gc.get_threshold()
+    try:
+        _settle(Place("h", 1))
+        assert (True, GARBAGE_THRESHOLDS) == (gc.get_freeze_count() > 0, gc.get_threshold())
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.unfreeze()

@@ -189,13 +189,26 @@ def test_a_full_disk_is_one_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
         ("build", ["--from", "2014-01-01", "--to", "2013-01-01"], "DatasetRule.from_ms: found"),
         ("build", ["--match", "country"], "Match.by: found 'country'"),
         ("build", ["--bad-cases", "2"], "allowed: 1 without Project.bad_cases"),
-        ("build", ["--from", "2014-01-01"], "found no labelled example; allowed: a range that has"),
-        ("build", ["--matured", "--from", "2013-05-03"], "labels are final up to 2013-05-02 00:00"),
         ("show", ["d0123456789ab"], "dataset: found 'd0123456789ab'"),
     ],
 )
 def test_a_mistake_is_one_line(run: Run, command: str, options: list[str], said: str) -> None:
     """Option, found and allowed; exit code 2."""
     output = run(command, *options, code=2, text=True)
+    assert said in output
+    assert 1 == len(output.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--from", "2014-01-01"], "found no labelled example; allowed: a range that has"),
+        (["--matured", "--from", "2013-05-03"], "labels are final up to 2013-05-02 00:00"),
+        (["--where", "amount > 1000"], "where: found none of 3 examples that it is true for"),
+    ],
+)
+def test_a_rule_that_leaves_nothing_is_one_line(run: Run, options: list[str], said: str) -> None:
+    """What there is, and exit code 5."""
+    output = run("build", *options, code=5, text=True)
     assert said in output
     assert 1 == len(output.splitlines())

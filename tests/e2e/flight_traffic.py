@@ -13,6 +13,7 @@ import numpy as np
 from aiokafka import AIOKafkaProducer
 from flights import PLAN, Flights
 
+from bench._load import http_request
 from bench._open_loop import OpenLoop
 from cli.demo.messages import event_records
 from cli.demo.timeline import rows
@@ -61,7 +62,7 @@ class FlightTraffic:
 
     async def run(self, rate: int, stopping: asyncio.Event) -> float:
         """So many requests a second, whether they are answered or not; for how many seconds."""
-        client = OpenLoop("127.0.0.1", self.port, "/v1/score", self._note)
+        client = OpenLoop(self.port, self._note)
         await client.open(LINES)
         per_tick, began, first, tick = rate * TICK_SECONDS, perf_counter(), self.asked, 0
         while not stopping.is_set() and self.asked < len(self.flights):
@@ -70,10 +71,11 @@ class FlightTraffic:
             until = min(first + round((tick + 1) * per_tick), len(self.flights))
             await self._known(int(self.flights.times[min(until, len(self.flights) - 1)]))
             for row in range(self.asked, until):
-                client.post((row, due), self.flights.bodies[row], due)
+                request = http_request("/v1/score", self.flights.bodies[row])
+                client.post((row, due), request, due)
             self.asked, tick = until, tick + 1
         await client.close()
-        assert client.answered == client.sent
+        assert client.ended == client.sent
         return tick * TICK_SECONDS
 
     async def rest_of_labels(self) -> None:

@@ -93,7 +93,7 @@ def test_another_width_is_refused() -> None:
         (b"objective=binary", b"objective=regression", "objective: found regression"),
         (b"is_linear=0", b"is_linear=1", "is_linear: found 1; allowed: 0"),
         (b"num_leaves=31", b"num_leaves=30", "leaf_value: found 31 values; allowed: 30"),
-        (b"num_leaves=31", b"num_leaves=x", "ValueError"),
+        (b"num_leaves=31", b"num_leaves=x", "num_leaves: found b'x'; allowed: a number"),
         (b"\nleaf_value=", b"\nleaf_value=nan ", "leaf_value: found 32 values; allowed: 31"),
         (b"\nleft_child=", b"\nleft_child=9999 ", "left_child: found 31 values; allowed: 30"),
         (b"\nTree=", b"\nBush=", "found no tree"),

@@ -514,3 +514,91 @@ async def test_a_release_that_catches_up_does_not_end_a_comparison(tmp_path: Pat
     assert {("r0001", "r0002")} == set(step.step._comparison._pairs)
     await settle(world, learn, step)
     assert {("r0003", "r0002")} == set(step.step._comparison._pairs)
+
+
+def enter(world: World, release: str, action: str, by: str = "worker") -> None:
+    """Another than the trial gives a release this role."""
+    change = RoleChange(release, action, world.context.plan.schema.hash, NOW, by)
+    world.registry.enter(lambda standings: change)
+
+
+async def watched(tmp_path: Path) -> tuple:
+    """A world in which r0002 has taken r0001's place and is watched; learner and step."""
+    world = world_at(tmp_path)
+    feed(world, examples(range(60), BETTER))
+    learn, step = await both(world)
+    await settle(world, learn, step)
+    assert ["r0001"] == list(step.step.hosted)
+    return world, learn, step
+
+
+async def test_a_retrain_that_is_given_up_ends_no_watch(tmp_path: Path) -> None:
+    """The one before learns on and is compared all the time, up to the moment decided first."""
+    world, learn, step = await watched(tmp_path)
+    before = step.step._comparison.pairs["r0001"]
+    until, blocks = before.until_ms, before.sums.blocks
+    world.publish(seed=5, offsets={"examples:0": 0, "sequence:0": 0})
+    feed(world, examples(range(60, 70), BETTER, champion="r0002"))
+    await settle(world, step)
+    assert ("r0003", ["r0001"]) == (world.registry.champion(), list(step.step.hosted))
+    enter(world, "r0003", "given_up")
+    await settle(world, step)
+    pair = step.step._comparison.pairs["r0001"]
+    assert ("r0002", "r0001", until) == (pair.champion, pair.release, pair.until_ms)
+    assert blocks + 10 == pair.sums.blocks
+    assert 1400 == stored(world, "r0001").offset
+    feed(world, examples(range(70, 105), {"r0001": 0.1, "r0002": 2.0}, champion="r0002"))
+    await settle(world, learn, step)
+    assert ("r0001", "rolled_back", "") == roles(world)[-1]
+
+
+async def test_a_retrain_that_takes_over_ends_the_watch(tmp_path: Path) -> None:
+    """Nobody learns beside it any more."""
+    world, learn, step = await watched(tmp_path)
+    world.publish(seed=5, offsets={"examples:0": 1200, "sequence:0": 1200})
+    await settle(world, learn, step)
+    champion = Snapshot.decode(world.store.blobs[world.names.snapshot("head")])
+    assert ("r0003", {}) == (champion.release, step.step.hosted)
+    assert ["place"] == list(world.store.sides[world.names.side("challengers", 0)])
+
+
+async def test_a_watch_that_is_over_ends_while_another_catches_up(tmp_path: Path) -> None:
+    """It is entered once, not decided again and again."""
+    world, _, step = await watched(tmp_path)
+    world.publish(seed=5, offsets={"examples:0": 0, "sequence:0": 0})
+    feed(world, examples(range(60, 260), BETTER, champion="r0002"))
+    await settle(world, step)
+    assert ("r0001", "unwatched", "") == roles(world)[-1]
+    assert (1, {}) == (roles(world).count(("r0001", "unwatched", "")), step.step.hosted)
+
+
+async def test_what_an_operator_has_learned_an_arm_learns_unjudged(tmp_path: Path) -> None:
+    """It would be retired for what the champion was let off for."""
+    world = world_at(tmp_path)
+    feed(world, examples(range(10), EQUAL))
+    learn, step = await both(world)
+    learn.step._champion.place.unguarded = 5_000
+    await learn.step._publish()
+    await step.start()
+    guarded = step.step.hosted["r0002"]
+    assert 5_000 == guarded.place.unguarded
+    guarded.guard._state.finite = False
+    guarded.guard._state.examples = PROJECT.breaker.window - 10
+    feed(world, examples(range(10, 15), EQUAL))
+    await step.read_all()
+    assert ([], 300) == (roles(world), stored(world).examples)
+
+
+async def test_an_arm_that_is_ahead_waits_for_what_was_answered(tmp_path: Path) -> None:
+    """Every example counts in the running quality, also those that it alone has learned."""
+    world = world_at(tmp_path)
+    feed(world, examples(range(100), BETTER))
+    learn = await world.reader(world.learn).start()
+    await learn.read(300)
+    step = await world.reader(lambda: beside(world)).start()
+    await step.read_all(200)
+    assert [("r0002", "promoted", "r0001")] == roles(world)
+    await settle(world, learn, step)
+    champion = Snapshot.decode(world.store.blobs[world.names.snapshot("head")])
+    assert ("r0002", learned(world, 2)) == (champion.release, champion.state)
+    assert 2_000 == learn.step.progress.report().examples

@@ -1,6 +1,7 @@
 """Examples into snapshots: the same state however batches are cut, and releases that take over."""
 
 import asyncio
+import json
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,8 +19,10 @@ from learners.snapshot import Snapshot, digest
 from learners.tree_head import TreeHead
 from learners.trees import FrozenTrees
 from streams.learn import LOOK_MS, Learn
+from streams.status import StatusBoard
 from tidemill import Gate, Linear
 from tidemill.errors import ArtifactError, BusUnavailable
+from tidemill.roles import RoleChange
 from tidemill.topics import EXAMPLES, MODELS
 from tidemill.wire import Announcement, decode, vectors
 
@@ -409,3 +412,32 @@ async def test_a_release_that_turns_out_worse_is_given_up(
     await reader.read_all(5)
     assert ("r0002" if takes_over else "r0001") == stored(world).release
     assert expected_state(world, 20, seed=2 if takes_over else 1) == stored(world).state
+
+
+async def test_a_release_that_cannot_be_used_is_told_of_until_another_is_wanted(
+    world: World,
+) -> None:
+    """By an alert, a metric and the status; the champion before goes on meanwhile."""
+    world.publish()
+    reader = await world.reader(world.learn).start()
+    await reader.read_all()
+    (world.registry.folder / world.publish() / "model.txt").write_bytes(b"tampered")
+    reader.step.wake()
+    await reader.read_all()
+    step = reader.step
+    assert isinstance(step, Learn) and step.refused is not None
+    assert ("r0002", True) == (step.refused.subject, "sha256" in step.refused.message)
+    status = StatusBoard(world.context, step)
+    await status.publish()
+    told = json.loads(world.store.blobs[world.names.status()])["refused"]
+    assert {"release": "r0002", "message": step.refused.message, "since_ms": NOW} == told
+    change = RoleChange(
+        "r0001", "rolled_back", plan().schema.hash, NOW, "ann", instead_of="r0002"
+    )  # fmt: skip
+    world.registry.enter(lambda standings: change)
+    step.wake()
+    await reader.read_all()
+    assert (None, "r0001") == (step.refused, stored(world).release)
+    alerts = [(each.name, each.subject, each.state) for each in world.alerts.waiting]
+    assert [("release_refused", "r0002", state) for state in ("began", "ended")] == alerts
+    assert 1 == world.measurements.totals["tidemill_releases_refused_total"]

@@ -119,6 +119,25 @@ def test_a_champion_that_turns_bad_is_rolled_back_within_the_window() -> None:
     assert found.clock_ms - (NOW + bad.start * MINUTE) <= LIMITS.window_ms
 
 
+TURNED = {"r0001": 0.1, "r0002": 3.0}
+
+
+@pytest.mark.parametrize("good", range(24, 40))
+def test_a_turn_is_found_wherever_it_begins(good: int) -> None:
+    """However much better the champion was, and wherever in the blocks' stretches it turns."""
+    found = comparison()
+    assert first(found, examples(range(200), {"r0001": 3.0, "r0002": 0.1})) is not None
+    found.promoted("r0002")
+    found.follow(WATCHED)
+    block = found.clock_ms // MINUTE - NOW // MINUTE
+    turn = block + good
+    well = examples(range(block, turn), {"r0001": 3.0, "r0002": 0.1}, champion="r0002")
+    assert first(found, well) is None
+    verdict = first(found, examples(range(turn, turn + 21), TURNED, champion="r0002"))
+    assert verdict is not None and "rolled_back" == verdict.action
+    assert found.clock_ms - (NOW + turn * MINUTE) <= LIMITS.window_ms
+
+
 def test_the_watch_is_over_in_time() -> None:
     """The champion before is let go."""
     found, block = promoted()

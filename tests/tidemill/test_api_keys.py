@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tidemill.api_keys import SCOPES, KeyFile, KeyRequest, digest_of
+from tidemill.api_keys import SCOPES, KeyFile, KeyRequest, digest_of, first_keys
 from tidemill.audit import AuditLog
 from tidemill.errors import InputError, SettingsError
 
@@ -98,6 +98,17 @@ def test_rotating_lengthens_no_life(keys: KeyFile) -> None:
     new, _ = keys.rotate(old.id, "anna", NOW_MS, DAY_MS)
     assert [NOW_MS + 10, NOW_MS + 10] == [key.ends_ms for key in keys.read() or []]
     assert new.id != old.id
+
+
+def test_rotated_keys_have_one_owner(keys: KeyFile) -> None:
+    """That of the first of them, also where the file no longer has it."""
+    first, _ = keys.create(KeyRequest("shop", ["label"]), "anna", NOW_MS)
+    second, _ = keys.rotate(first.id, "anna", NOW_MS, DAY_MS)
+    third, _ = keys.rotate(second.id, "anna", NOW_MS, DAY_MS)
+    other, _ = keys.create(KeyRequest("shop", ["label"]), "anna", NOW_MS)
+    own = {key.id: first.id for key in (first, second, third)}
+    assert own | {other.id: other.id} == first_keys(keys.read() or ())
+    assert {second.id: first.id, third.id: first.id} == first_keys([second, third])
 
 
 def test_an_unknown_key_is_named(keys: KeyFile) -> None:

@@ -53,7 +53,7 @@ def test_a_published_release_is_read_back(registry: Registry) -> None:
     """The manifest comes back with the digests, the files with their bytes."""
     published = registry.publish(manifest("r0001"), FILES)
     assert published == registry.manifest("r0001")
-    assert FILES == {name: registry.read("r0001", name) for name in published.files}
+    assert FILES == {name: registry.read(published, name) for name in published.files}
     assert ("r0001", "r0002") == (registry.champion(), registry.next_name())
 
 
@@ -117,11 +117,11 @@ def test_a_release_of_another_project_is_not_published(registry: Registry) -> No
 
 def test_a_release_is_never_replaced(registry: Registry) -> None:
     """Publishing under a taken name fails and the first release stays."""
-    registry.publish(manifest("r0001"), FILES)
+    published = registry.publish(manifest("r0001"), FILES)
     with pytest.raises(OSError):
         registry.publish(manifest("r0001"), {"model.txt": b"other"})
     assert (b"tree", ["r0001"]) == (
-        registry.read("r0001", "model.txt"),
+        registry.read(published, "model.txt"),
         registry.names(),
     )
     assert {"r0001", "roles.jsonl"} == {path.name for path in registry.folder.iterdir()}
@@ -129,26 +129,26 @@ def test_a_release_is_never_replaced(registry: Registry) -> None:
 
 def test_a_tampered_file_is_refused(registry: Registry) -> None:
     """A file whose bytes changed is not handed out."""
-    registry.publish(manifest("r0001"), FILES)
+    published = registry.publish(manifest("r0001"), FILES)
     (registry.folder / "r0001" / "model.txt").write_bytes(b"evil")
     with pytest.raises(ArtifactError, match=r"model\.txt: sha256"):
-        registry.read("r0001", "model.txt")
+        registry.read(published, "model.txt")
 
 
 def test_a_file_that_the_manifest_does_not_know_is_refused(registry: Registry) -> None:
     """A file put beside the release is not handed out."""
-    registry.publish(manifest("r0001"), FILES)
+    published = registry.publish(manifest("r0001"), FILES)
     (registry.folder / "r0001" / "more.txt").write_bytes(b"x")
     with pytest.raises(ArtifactError):
-        registry.read("r0001", "more.txt")
+        registry.read(published, "more.txt")
 
 
 def test_a_missing_file_is_refused(registry: Registry) -> None:
     """A listed file that is gone is an artifact error."""
-    registry.publish(manifest("r0001"), FILES)
+    published = registry.publish(manifest("r0001"), FILES)
     (registry.folder / "r0001" / "model.txt").unlink()
     with pytest.raises(ArtifactError):
-        registry.read("r0001", "model.txt")
+        registry.read(published, "model.txt")
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"{}", b"[]", b"\xff", b'{"release": "\xff"}'])
@@ -192,7 +192,7 @@ def test_a_release_that_is_not_signed_is_refused(registry: Registry) -> None:
         registry.manifest("r0001")
     signature.unlink()
     with pytest.raises(ArtifactError, match="release r0001: signature: found none; allowed: one "):
-        registry.read("r0001", "model.txt")
+        registry.manifest("r0001")
 
 
 def test_the_signature_is_checked_before_anything_is_parsed(registry: Registry) -> None:
@@ -228,7 +228,7 @@ def test_a_home_from_before_signatures_goes_on(registry: Registry) -> None:
     """Its releases are read; the first that is published has all of them signed and entered."""
     unsigned(registry, "r0001")
     assert ("r0001", "") == (registry.champion("0123456789ab"), registry.signed_by("r0001"))
-    assert b"tree" == registry.read("r0001", "model.txt")
+    assert b"tree" == registry.read(registry.manifest("r0001"), "model.txt")
     registry.publish(manifest("r0002"), FILES)
     assert registry.signed_by("r0001") == registry.signed_by("r0002") != ""
     assert ["r0001", "r0002"] == [change.release for change in registry.standings().changes]
@@ -315,6 +315,6 @@ def test_a_publisher_killed_at_any_step_leaves_all_or_nothing(
     assert (names, champion) == (registry.names(), registry.champion())
     published = registry.publish(manifest(registry.next_name()), FILES)
     assert published.release == registry.champion()
-    assert b"tree" == registry.read(published.release, "model.txt")
+    assert b"tree" == registry.read(published, "model.txt")
     assert registry.names() == [change.release for change in registry.standings().changes]
     assert [] == list(registry.folder.glob(".staging-*"))

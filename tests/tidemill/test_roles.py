@@ -225,3 +225,29 @@ def test_the_end_of_a_watch_changes_no_role() -> None:
     assert ("former", "r0003", "r0004") == (
         found.role("r0003"), found.former(A), champion(found, A)
     )  # fmt: skip
+
+
+def test_a_watch_goes_on_while_another_catches_up() -> None:
+    """Beside the one that answers, until the new champion does; it may be given up."""
+    found = standings(*THREE, WATCHED, published("r0005"))
+    assert [None, "r0003", None] == [
+        found.watched(A, answering) for answering in ("", "r0004", "r0005")
+    ]
+    assert (["r0003"], []) == (found.challengers(A, "r0004"), found.challengers(A, "r0005"))
+    given_up = RoleChange("r0005", "given_up", A, 7, "worker")
+    assert "r0003" == standings(*THREE, WATCHED, published("r0005"), given_up).watched(A)
+
+
+def test_the_newest_watch_counts() -> None:
+    """Of a champion that was promoted itself the watch is its own, whoever still answers."""
+    newer = RoleChange("r0005", "promoted", A, 6, "trial", watched="r0004")
+    assert "r0004" == standings(*THREE, WATCHED, newer).watched(A, "r0004")
+
+
+def test_a_schema_is_alone_without_challengers_and_watches() -> None:
+    """Those of another schema are not its own."""
+    beside = RoleChange("r0005", "challenger", "b", 3)
+    assert standings(*THREE, beside).is_alone(A)
+    assert not standings(*THREE, beside).is_alone("b")
+    assert not standings(*THREE, WATCHED).is_alone(A)
+    assert not standings(*THREE, WATCHED, published("r0005")).is_alone(A)

@@ -39,8 +39,8 @@ class Answer(msgspec.Struct, frozen=True):
     threshold on, else 0, None where the label is a number; `interval` is where the outcome is
     expected to lie, None unless the model knows. `feature_ages_ms` says per entity how long before
     the request its newest event lies, None for one never seen. `degraded` names what was missing,
-    nothing for an answer in full: `features`, `stale`, `weights`, `release` or `model`.
-    `explanation` is there when it was asked for.
+    nothing for an answer in full: `features`, `stale`, `weights`, `release`, `model` or
+    `explanation`, where one was asked for that could not be given.
     """
 
     prediction_id: str

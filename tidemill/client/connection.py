@@ -18,10 +18,9 @@ Key = str | Callable[[], str]
 """An API key or a bearer token, or what gives one for each request."""
 
 # What happens before the first byte of a request is on its way.
-_NOT_SENT = (
-    httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol,
-    httpx.LocalProtocolError,
-)  # fmt: skip
+_NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+_MISTAKES = (httpx.LocalProtocolError, httpx.UnsupportedProtocol)
+"""What the caller has to mend: no other attempt would do better."""
 _FIXED = {"user-agent": f"tidemill-client/{__version__}", "accept": "application/json"}
 
 
@@ -68,19 +67,21 @@ class Connection:
         return Attempts(self.options.retry, asking.repeatable, now)
 
     def headers(self, asking: Asking[Any], traceparent: str | None) -> dict[str, str]:
-        """The headers of one call. Raises ValueError for a key that cannot stand in one."""
+        """The headers of one call. Raises ValueError for what cannot stand in one, without it."""
         headers = _FIXED | dict(asking.headers)
         if asking.body:
             headers["content-type"] = "application/json"
         key = self.key() if callable(self.key) else self.key
         if key:
-            if not (key.isascii() and key.isprintable()):
-                raise ValueError("key: found other characters; allowed: visible ASCII characters")
             headers["authorization"] = f"Bearer {key}"
         if traceparent is None and self.options.traceparent is not None:
             traceparent = self.options.traceparent()
         if traceparent is not None:
             headers["traceparent"] = traceparent
+        for name, value in headers.items():
+            if not (value.isascii() and value.isprintable() and value == value.strip()):
+                found = "key" if name == "authorization" else name
+                raise ValueError(f"{found}: found other characters; allowed: visible ASCII ones")
         return headers
 
     def request(
@@ -94,6 +95,12 @@ class Connection:
         }  # fmt: skip
 
     def failure(self, error: httpx.HTTPError) -> NoAnswer:
-        """What it means that httpx could not get an answer."""
+        """What it means that httpx could not get an answer.
+
+        Raises ValueError for a request that cannot be sent. httpx would show it, and what is in it.
+        """
+        if isinstance(error, _MISTAKES):
+            kind = type(error).__name__
+            raise ValueError(f"request: found {kind}; allowed: what HTTP can carry") from None
         problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return NoAnswer(repr(self.url), problem, not isinstance(error, _NOT_SENT))

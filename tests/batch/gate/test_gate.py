@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 
-from batch.datasets.dataset import Dataset
+from batch.datasets.dataset import Dataset, extract
 from batch.gate.champion import Champion
 from batch.gate.gate import judge, refused_before_training
 from batch.gate.report import GateReport, Reason
 from batch.gate.serving import STEP_MS, serve
 from batch.gate.split import older_and_newer
 from batch.scoring import predict_all
+from batch.training_set import TrainingSet
+from features.archive.files import ArchiveWriter, examples_table
+from features.plan import compile_plan
 from learners.quality import log_loss
 from learners.release import ModelFile, read_model
 from learners.tree_head import TreeHead
@@ -26,6 +31,11 @@ from tidemill.durations import DAY_MS, HOUR_MS
 from tidemill.errors import ArtifactError
 from tidemill.gate import Gate
 from tidemill.learner_kinds import TreeHead as Settings
+from tidemill.schema import schema_of
+from tidemill.topics import EXAMPLES
+from tidemill.wire import ArmScore, Example, Prediction
+
+MAY_1_MS = 1_367_366_400_000
 
 Champions = Callable[..., Champion]
 
@@ -96,6 +106,30 @@ def test_the_champion_is_what_was_answered(
     report = judge(project, clairvoyant, candidate, rival)
     assert Reason.WORSE_LOG_LOSS == reasons(report)[0]
     assert "above champion r0001's 0.010050" in str(report.refusals[0])
+
+
+def test_where_another_answered_the_champions_own_score_counts(
+    project: Project, backfilled: Path, champion: Champions
+) -> None:
+    """Not a canary's; where the champion failed, or was not asked, its frozen model's."""
+    failed, said = (ArmScore("r0001", 1, 0, score) for score in (math.nan, 0.2))
+    answers = [(0.8, "champion", []), (0.9, "canary", [said]), (0.7, "canary", [failed]),
+               (0.6, "default", [said])]  # fmt: skip
+    start, examples = MAY_1_MS + 20 * DAY_MS, []
+    for number, (score, arm, arms) in enumerate(answers):
+        vector = np.array([number, 0.5, 0, 0, 0], "<f4").tobytes()
+        prediction = Prediction(
+            f"p{number}", "k", start + number, vector, schema_of(project).hash, score, 0.5,
+            "r0002", 1, start + number, b"{}", 0, arm, arms,
+        )  # fmt: skip
+        examples.append(Example(prediction, 1, start + number + 9, start, 0, number + 1))
+    table = examples_table(examples, 0, range(4), [start] * 4)
+    ArchiveWriter(backfilled, "p", EXAMPLES, 0).write(table, 4)
+    data = extract(TrainingSet(backfilled, compile_plan(project))).data
+    rows, rival = data.take(data.live), champion(project, data, 21)
+    frozen = predict_all(read_model(rival.model, project), rows.vectors)
+    assert [0.8, 0.2, *frozen[2:]] == rival.scores(project, rows).tolist()
+    assert [True, True, False, False] == rival.comparable(rows).tolist()
 
 
 def test_rows_nobody_answered_are_scored_by_the_champions_model(

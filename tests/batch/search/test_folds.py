@@ -11,7 +11,7 @@ from batch.datasets.dataset import Dataset
 from batch.search.folds import folds_of, rungs_of, subset
 from batch.trainers.trainer import TrainingRows
 from tidemill.durations import HOUR_MS
-from tidemill.errors import TrainingFailed
+from tidemill.errors import NoExamples
 from tidemill.tasks import BINARY, REGRESSION
 
 
@@ -38,21 +38,21 @@ def test_folds_share_the_newest_rows(rows: Dataset) -> None:
 
 def test_no_rows_are_refused(rows: Dataset) -> None:
     """The message says what was found and what is allowed."""
-    with pytest.raises(TrainingFailed, match="found no rows; allowed: some before the gate"):
+    with pytest.raises(NoExamples, match="found no rows; allowed: some before the gate"):
         folds_of(rows.take(np.zeros(len(rows), bool)), 1, BINARY)
 
 
 def test_one_class_before_a_cut_is_refused(rows: Dataset) -> None:
     """Of yes and no a fold needs both."""
     labels = np.where(np.arange(len(rows)) < 960, 0.0, rows.labels)
-    with pytest.raises(TrainingFailed, match="before its cut: found only label 0; allowed: both"):
+    with pytest.raises(NoExamples, match="before its cut: found only label 0; allowed: both"):
         folds_of(replace(rows, labels=labels), 1, BINARY)
 
 
 def test_one_class_after_a_cut_is_refused(rows: Dataset) -> None:
     """A loss on one class says nothing."""
     labels = np.where(np.arange(len(rows)) >= 960, 1.0, rows.labels)
-    with pytest.raises(TrainingFailed, match="after its cut: found only label 1; allowed: both"):
+    with pytest.raises(NoExamples, match="after its cut: found only label 1; allowed: both"):
         folds_of(replace(rows, labels=labels), 1, BINARY)
 
 
@@ -64,7 +64,7 @@ def test_values_need_no_classes(rows: Dataset) -> None:
 def test_labels_that_never_came_in_time_are_refused(rows: Dataset) -> None:
     """With labels that take longer than the data there is nothing to learn before a cut."""
     late = replace(rows, label_times=rows.label_times + 10_000 * HOUR_MS)
-    with pytest.raises(TrainingFailed, match="the rows before its cut: found none"):
+    with pytest.raises(NoExamples, match="the rows before its cut: found none"):
         folds_of(late, 1, BINARY)
 
 

@@ -47,8 +47,8 @@ def test_every_label_of_an_answer_is_found(tmp_path: Path) -> None:
         FoundLabel(0.0, START + 99, "correction", 1),
     ]
     home = archive(tmp_path)
-    assert expected == find_labels(home, "shop", "p0")
-    assert [] == find_labels(home, "shop", "p1")
+    assert expected == find_labels(home, "shop", "p0", START)
+    assert [] == find_labels(home, "shop", "p1", START + DAY_MS // 2)
 
 
 def test_answers_are_counted_by_release_and_snapshot(tmp_path: Path) -> None:

@@ -103,19 +103,56 @@ def test_shocks_that_last_are_no_independent_blocks() -> None:
 def test_a_run_of_bad_blocks_is_found_after_a_long_time_of_good_ones() -> None:
     """Where the mean over all still says good."""
     random = np.random.default_rng(6)
-    before, after = random.normal(0.5, 1, 500), random.normal(-3, 1, 12)
-    sums = sums_of(np.concatenate([before, after]))
-    recent = np.stack([np.full(36, 10.0), np.concatenate([before, after])[-36:]], axis=1)
+    good, bad = random.normal(0.5, 1, 500), random.normal(-3, 1, 12)
+    before, sums = sums_of(good), sums_of(np.concatenate([good, bad]))
     assert sums.interval(GAIN, 0.05, 60).low > 0
-    assert sums.newest(recent, -GAIN, 0.05 / 144, 18).low > 0
-    calm = np.stack([np.full(36, 10.0), before[-36:]], axis=1)
-    assert not sums.newest(calm, -GAIN, 0.05 / 144, 18).low > 0
+    found = sums.since(before, -GAIN, 0.05 / 144, 18)
+    assert found.low > 0
+    assert -bad.mean() / 10 == pytest.approx(found.mean)
+    assert not before.since(sums_of(good[:-12]), -GAIN, 0.05 / 144, 18).low > 0
 
 
-def test_one_block_alone_shows_nothing() -> None:
+def test_what_a_run_shows_is_no_noise() -> None:
+    """The larger its jump the surer it is found, however long it lasts and wherever it begins."""
+    random = np.random.default_rng(10)
+    for good in range(60, 140, 7):
+        before = random.normal(1, 0.3, good)
+        for length in (6, 16, 40):
+            values = np.concatenate([before, random.normal(-2, 0.3, length)])
+            found = sums_of(values).since(sums_of(before), -GAIN, 0.05 / 144, 18)
+            assert found.low > 0, (good, length)
+
+
+def test_a_run_that_varies_more_than_before_is_judged_by_itself() -> None:
+    """Noise that grew is no jump."""
+    random = np.random.default_rng(11)
+    before, louder = random.normal(0, 0.1, 100), random.normal(0, 10, 30)
+    sums = sums_of(np.concatenate([before, louder]))
+    found = sums.since(sums_of(before), GAIN, 0.05, 18)
+    assert found.low < 0 < found.high
+    assert found.high - found.low > 4 * louder.std() / math.sqrt(30) / 10
+
+
+def test_a_run_is_rarely_ever_found_where_nothing_has_changed() -> None:
+    """Looked at after every block for long, in no more worlds than alpha allows."""
+    random, worlds, wrong = np.random.default_rng(12), 200, 0
+    for _ in range(worlds):
+        sums = sums_of(random.normal(size=60))
+        before = sums.copy()
+        for value in random.normal(size=120).tolist():
+            sums.add(np.array([10.0, value]))
+            if sums.since(before, GAIN, 0.05, 30).low > 0:
+                wrong += 1
+                break
+    assert wrong <= 0.05 * worlds + 2 * math.sqrt(0.05 * 0.95 * worlds)
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, 101), (FEWEST - 1, 100), (100, 100)])
+def test_a_run_shows_nothing_alone_or_after_few(before: int, after: int) -> None:
     """However far it lies off."""
-    sums = sums_of(np.random.default_rng(7).normal(size=100))
-    found = sums.newest(np.array([[10.0, 1_000.0]]), GAIN, 0.05, 18)
+    values = np.random.default_rng(7).normal(size=after)
+    values[before:] = 1_000
+    found = sums_of(values).since(sums_of(values[:before]), GAIN, 0.05, 18)
     assert (-math.inf, math.inf) == (found.low, found.high)
 
 

@@ -294,6 +294,32 @@ def test_the_key_goes_with_every_call_and_is_never_shown(ask: Call, kind: type) 
     assert "cret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "more",
+    [{"idempotency_key": "k\n1"}, {"traceparent": "00-\r\nx-evil: 1"}, {"key": "secret "}],
+    ids=str,
+)
+def test_what_no_header_can_hold_is_said_before_anything_is_sent(
+    ask: Call, more: dict[str, str]
+) -> None:
+    """By the name of what was given, without repeating it."""
+    api = Api([httpx.Response(202, json={"accepted": 1})])
+    with pytest.raises(ValueError, match=r"^[a-z-]+: found other characters; allowed: ") as raised:
+        ask(api, "send_labels", [Outcome("k", 1, 1)], **more)
+    assert [] == api.asked
+    assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("kind_of", [httpx.LocalProtocolError, httpx.UnsupportedProtocol])
+def test_what_cannot_be_sent_is_not_tried_again(ask: Call, kind_of: type) -> None:
+    """It is the caller's to mend, and what httpx says of it may hold a secret."""
+    api = Api([kind_of("Illegal header value b'Bearer secret'")])
+    with pytest.raises(ValueError, match=f"request: found {kind_of.__name__}; allowed: ") as raised:
+        ask(api, "score", {})
+    assert (1, True) == (len(api.asked), raised.value.__suppress_context__)
+    assert "secret" not in str(raised.value)
+
+
 @pytest.mark.parametrize("url", ["", "api:8000", "ftp://api", "http://", "http://api:x", "/v1"])
 def test_an_address_that_is_none_is_refused(kind: type, url: str) -> None:
     """At once, and not at the first call."""

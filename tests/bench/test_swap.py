@@ -1,0 +1,46 @@
+"""What `bench swap` makes of what it has seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from bench._load import Load
+from bench.swap import MEGABYTE, Found, Memory, _told
+
+
+def load(*latencies_ms: float, failed: int = 0) -> Load:
+    """What a loop found."""
+    return Load(1.0, np.array(latencies_ms), np.zeros(len(latencies_ms)), failed, b"")
+
+
+def test_the_slope_is_the_trend_of_the_last_half() -> None:
+    """In megabytes an hour, whatever came before, and not that of a moment."""
+    seen = [(36.0 * place, 900 * MEGABYTE) for place in range(50)]
+    seen += [(36.0 * place, int((100 + 0.02 * place) * MEGABYTE)) for place in range(50, 100)]
+    seen[70] = (seen[70][0], 150 * MEGABYTE)
+    assert 2.0 == pytest.approx(Memory(1, seen).slope(), abs=0.05)
+
+
+def test_requests_with_swaps_are_compared_with_those_without() -> None:
+    """All of one kind with all of the other; failures are those with swaps."""
+    found = Found(rate=100.0, before=100 * MEGABYTE, swaps=9)
+    found.loads[True] += [load(*[3.0] * 100, failed=2), load(*[5.0] * 100)]
+    found.loads[False] += [load(*[2.0] * 100, failed=7), load(*[2.0] * 100)]
+    memory = Memory(1, [(0.0, 101 * MEGABYTE), (1.0, 103 * MEGABYTE), (2.0, 102 * MEGABYTE)])
+    told = _told(found, memory, [10 * MEGABYTE, 14 * MEGABYTE, 16 * MEGABYTE], {})
+    values = {name: each["value"] for name, each in told["measures"].items()}
+    expected = {
+        "swaps": 9, "refused": 0, "failed": 2, "failed_without": 7, "p99_ratio": 2.5,
+        "p99_ratio_pairs": 2.0, "memory_more": 3, "model": 2, "model_loading": 4,
+    }  # fmt: skip
+    assert expected == {name: values[name] for name in expected}
+    assert told["answers_equal"] is True
+
+
+def test_an_api_that_refused_models_has_no_result() -> None:
+    """Then its swaps were none."""
+    found = Found(rate=100.0, before=0, refused=1)
+    for each in found.loads.values():
+        each.append(load(1.0))
+    assert _told(found, Memory(1, [(0.0, 0)]), [0, 0, 0], {})["answers_equal"] is False
