@@ -45,15 +45,41 @@ def test_the_best_is_averaged_with_copies() -> None:
 
 
 def test_copies_are_made_early_where_they_cost_little() -> None:
-    """Once, of the best that is known by then, in a tenth of the time that is left at most."""
-    two = trial(0, 0.5, leaves=9), trial(1, 0.4)
+    """Of the best that the study began with, in a tenth of the time that is left at most."""
+    two = trial(0, 0.5, leaves=9, known=True), trial(1, 0.4, known=True)
     found = early_copies(two, tried(*two), 400.0)
     assert found is not None and (two[1].parameters, COPIES) == (found[0], found[2])
     assert early_copies(two, tried(*two), 399.0) is None
     assert early_copies(two, tried(*two), 400.0, with_training=True) is None
     more = [*two, trial(2, 0.3, leaves=11), trial(3, 0.35, fixed=COPIES)]
-    assert early_copies(more, tried(*more), 4_000.0) is None
+    assert early_copies(more, {*tried(*more), *tried(trial(0, 0, 9, fixed=COPIES))}, 4e3) is None
     assert early_copies([], set(), 400.0) is None
+
+
+def test_copies_are_made_early_of_what_leaves_most_to_chance() -> None:
+    """Once each, whatever is found later."""
+    drawn = {"feature_share": 0.25, "row_share": 0.75, "learning_rate": 0.1, "copies": 1}
+    starts = [
+        trial(0, 0.4, known=True),
+        trial(1, 0.6, leaves=63, known=True, settings=drawn),
+        trial(2, 0.5, leaves=9, known=True),
+    ]
+    starts.append(trial(3, 0.3, fixed=COPIES, known=True))
+    found = early_copies(starts, tried(*starts), 400.0)
+    assert found is not None and starts[1].parameters == found[0]
+    copied = trial(4, 0.2, leaves=63, fixed=COPIES, settings={**drawn, **COPIES}, known=True)
+    later = [*starts, copied, trial(5, 0.1, leaves=5)]
+    assert early_copies(later, tried(*later), 4_000.0) is None
+
+
+def test_what_is_best_in_copies_is_lowered_first() -> None:
+    """However bad it was alone."""
+    both = trial(0, 0.4), trial(1, 0.5, leaves=63)
+    copies = [trial(2, 0.3, fixed=COPIES), trial(3, 0.2, leaves=63, fixed=COPIES)]
+    done = [*both, *copies]
+    found = refinement(done, tried(*done), 100.0)
+    assert found is not None
+    assert (63, {"learning_rate": 0.05}) == (found[0]["lightgbm.leaves"], found[2])
 
 
 def test_then_it_is_tried_at_half_the_rate() -> None:
