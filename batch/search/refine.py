@@ -1,4 +1,4 @@
-"""Trees once more: averaged with copies, and in the last part of a search at lower rates."""
+"""Trees once more: as means of copies, and in the last part of a search at lower rates."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EARLY = 0.1  # of the time that is left: what copies may take that are made befo
 MOST_COPIES = 4
 """Copies that are averaged: on the flights four gained .001 to .0017 of log-loss, in each month."""
 
-_RATE, _COPIES = "learning_rate", "copies"
+_RATE, _ROUNDS, _COPIES = "learning_rate", "rounds", "copies"
 Refinement = tuple[Parameters, str, dict[str, Value]]
 
 
@@ -26,17 +26,21 @@ def refinement(
 ) -> Refinement | None:
     """The next trial of this kind (parameters, origin, settings beside them), None for none.
 
-    The best is tried in copies, then at half the rate, which takes twice the rounds and so twice
-    the time, then in copies of that if it was better; the next best likewise. What would not fit
-    into the time, `with_training` of the release, is left out.
+    The best few are tried in copies, then the best of all at half the rate, which takes twice the
+    rounds and so twice the time, and at half of that if it was better; the next best likewise. What
+    would not fit into the time, `with_training` of the release, is left out.
     """
-    for trial in _best_of_each(trials)[:REFINED_TRIALS]:
+
+    def fit(trial: Trial) -> int:
         seconds = trial.seconds + (trial.training_seconds if with_training else 0.0)
-        fit = int(seconds_left // max(seconds, 1e-3))
-        found = _copied(trial, tried, min(fit, MOST_COPIES))
-        if found is None and fit >= 2:
-            found = _slower(trial, tried)
-        if found is not None:
+        return int(seconds_left // max(seconds, 1e-3))
+
+    best = _best_of_each(trials)[:REFINED_TRIALS]
+    for trial in best:
+        if found := _copied(trial, tried, min(fit(trial), MOST_COPIES)):
+            return found
+    for trial in _trees(trials)[:REFINED_TRIALS]:
+        if fit(trial) >= 2 and (found := _slower(trial, tried)):
             return found
     return None
 
@@ -64,21 +68,21 @@ def early_copies(
     return None
 
 
-def _best_of_each(trials: Sequence[Trial]) -> list[Trial]:
-    """Of each parameters the best trial but for copies, where trees did best of all families.
-
-    In the order of how good the parameters are, copies included.
-    """
+def _trees(trials: Sequence[Trial]) -> list[Trial]:
+    """Those that may be refined, best first; none where another family did best."""
     best = preferred(trials)
     if not best or best[0].family != "lightgbm":
         return []
-    found: dict[str, Trial | None] = {}
-    for trial in best:
-        if trial.family == "lightgbm" and not trial.repeated:
-            parameters = key_of(trial.parameters, {})
-            alone = None if _COPIES in trial.fixed else trial
-            found[parameters] = found.get(parameters) or alone
-    return [trial for trial in found.values() if trial is not None]
+    return [trial for trial in best if trial.family == "lightgbm" and not trial.repeated]
+
+
+def _best_of_each(trials: Sequence[Trial]) -> list[Trial]:
+    """Of all parameters the best trial that is no mean of copies, best first."""
+    found: dict[str, Trial] = {}
+    for trial in _trees(trials):
+        if trial.copies == 1:
+            found.setdefault(key_of(trial.parameters, {}), trial)
+    return [*found.values()]
 
 
 def _kept(trial: Trial) -> float:
@@ -87,9 +91,14 @@ def _kept(trial: Trial) -> float:
 
 
 def _slower(trial: Trial, tried: Collection[str]) -> Refinement | None:
-    """At half the rate, unless the rate is searched or so low was tried."""
+    """At half the rate, unless the rate is searched or so low was tried.
+
+    One alone is watched, so that its rounds are found; copies have twice as many.
+    """
     rate = float(trial.fixed.get(_RATE, TREES_RATE)) / 2
     fixed: dict[str, Value] = {**trial.fixed, _RATE: rate}
+    if trial.copies > 1:
+        fixed[_ROUNDS] = 2 * int(trial.fixed[_ROUNDS])
     searched = f"{trial.family}.{_RATE}" in trial.parameters
     if searched or rate < LOWEST_RATE or key_of(trial.parameters, fixed) in tried:
         return None
@@ -105,7 +114,7 @@ def _copied(trial: Trial, tried: Collection[str], copies: int) -> Refinement | N
         return None
     for several in range(2, MOST_COPIES + 1):
         fixed: dict[str, Value] = {
-            **trial.fixed, _RATE: settings[_RATE], "rounds": trial.steps, _COPIES: several
+            **trial.fixed, _RATE: settings[_RATE], _ROUNDS: trial.steps, _COPIES: several
         }  # fmt: skip
         if key_of(trial.parameters, fixed) in tried:
             return None
