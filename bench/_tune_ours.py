@@ -78,13 +78,14 @@ def settings_of(told: dict[str, Any]) -> TrainerKind:
 
 
 def incumbents_of(history: list[dict[str, Any]]) -> list[Incumbent]:
-    """The trials of the search's history that were better than all before them."""
+    """The trials of the search's history that would have been shipped, had it ended then."""
+    trials = {each["trial"]: each for each in history}
     found: list[Incumbent] = []
-    for trial in history:
-        better = trial["best"] is not None and (not found or trial["best"] < found[-1].loss)
-        if better:
-            told = {name: trial[name] for name in ("trial", "origin", "family", "settings")}
-            found.append(Incumbent(trial["seconds"], trial["best"], told))
+    for point in history:
+        chosen = trials.get(point["chosen"])
+        if chosen is not None and (not found or chosen["trial"] != found[-1].settings["trial"]):
+            told = {name: chosen[name] for name in ("trial", "origin", "family", "settings")}
+            found.append(Incumbent(point["seconds"], chosen["loss"], told))
     return found
 
 

@@ -52,11 +52,16 @@ def report_of(
 
 
 def points(trials: Sequence[Trial], started_ms: int) -> list[dict[str, Any]]:
-    """Each trial in the order they ended: after how many seconds, its loss, the best by then."""
+    """Each trial in the order they ended: after how many seconds, its loss, the best by then.
+
+    `best` is the lowest loss of all, `chosen` the trial that would have been if that were the end.
+    """
     found, best = [], math.inf
-    for trial in sorted(trials, key=lambda each: (each.ended_ms, each.number)):
+    ended = sorted(trials, key=lambda each: (each.ended_ms, each.number))
+    for count, trial in enumerate(ended, 1):
         if trial.state == "complete" and trial.feasible:
             best = min(best, trial.loss)
+        chosen = preferred(ended[:count])
         found.append(
             {
                 "seconds": (trial.ended_ms - started_ms) / 1000,
@@ -66,6 +71,7 @@ def points(trials: Sequence[Trial], started_ms: int) -> list[dict[str, Any]]:
                 "origin": trial.origin,
                 "loss": trial.loss if math.isfinite(trial.loss) else None,
                 "best": best if math.isfinite(best) else None,
+                "chosen": chosen[0].number if chosen else None,
                 "settings": trial.settings,
             }
         )

@@ -32,7 +32,7 @@ _SEARCHED: Mapping[type, Mapping[str, Choice]] = {
     LightGBM: {
         "leaves": Between(7, 255, log=True),
         "min_rows_per_leaf": Between(10, 1000, log=True),
-        "feature_share": Between(0.3, 1.0),
+        "feature_share": Between(0.2, 1.0),
         "row_share": Between(0.7, 1.0),
         "l2": Between(0.1, 200.0, log=True),
         "bins": OneOf((63, 127, 255)),

@@ -63,6 +63,11 @@ class Trial:
         return self.reason.startswith(REPEATED)
 
     @property
+    def copies(self) -> int:
+        """Of how many models it is the mean."""
+        return int(self.fixed.get("copies", 1))
+
+    @property
     def key(self) -> str:
         """Equal for trials of equal settings."""
         return key_of(self.parameters, self.fixed)
@@ -138,15 +143,25 @@ def ranked(trials: Sequence[Trial]) -> list[Trial]:
 
 
 def preferred(trials: Sequence[Trial]) -> list[Trial]:
-    """As `ranked`, but settings known to be good go first where none are shown to be better.
+    """As `ranked`, but what is known to be good goes first where nothing is shown to be better.
 
-    The lowest of many losses is low by luck as well (Cawley and Talbot, JMLR 2010), and what folds
-    of a few weeks prefer by less than their noise the next month need not. Known are those that the
-    study began with, at other rates and in copies too.
+    The lowest of many losses is low by luck as well (Cawley and Talbot, JMLR 2010). So where trees
+    are best those in copies go before those alone, whose seeds had luck too; and settings that the
+    study began with, at other rates and in copies too, before what folds of a few weeks prefer by
+    less than their noise, which the next month need not.
     """
     found = ranked(trials)
+    if not found:
+        return []
+    family = found[0].family
+    found.sort(key=lambda trial: trial.copies == 1 or trial.family != family)
     structures = {key_of(trial.parameters, {}) for trial in trials if trial.known}
-    known = [trial for trial in found if key_of(trial.parameters, {}) in structures]
+    known = [
+        trial
+        for trial in found
+        if key_of(trial.parameters, {}) in structures
+        and (trial.copies == 1) == (found[0].copies == 1)
+    ]
     if not known or known[0] is found[0] or shown_better(found[0], known[0]):
         return found
     return [known[0], *(trial for trial in found if trial is not known[0])]

@@ -143,13 +143,18 @@ def test_our_project_declares_the_rows_as_they_are() -> None:
 
 
 def test_our_incumbents_come_from_the_searchs_history() -> None:
-    """A trial that was given up has no say, nor one that is no better; settings come back whole."""
-    trial = {"trial": 0, "origin": "portfolio", "family": "linear", "settings": {"ridge": 3.0}}
+    """What would have been shipped when, whatever had the lowest loss; settings come back whole."""
+    trials = [
+        {"trial": n, "origin": "portfolio", "family": "linear", "settings": {"ridge": 3.0 + n}}
+        for n in range(3)
+    ]
+    told = zip(trials, (0.7, 0.5, 0.4), (None, 1, 1), strict=True)
     history = [
-        trial | {"seconds": float(at), "best": best} for at, best in enumerate((None, 0.5, 0.5))
+        trial | {"seconds": float(at), "loss": loss, "chosen": chosen}
+        for at, (trial, loss, chosen) in enumerate(told)
     ]
     found = incumbents_of(history)
-    assert ([(1.0, 0.5)], 3.0) == (
+    assert ([(1.0, 0.5)], 4.0) == (
         [(each.seconds, each.loss) for each in found],
         settings_of(found[0].settings).ridge,
     )

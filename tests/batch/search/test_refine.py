@@ -34,6 +34,7 @@ def refined(*trials: Trial, seconds_left: float = 100.0) -> dict[str, Any]:
 
 
 COPIES = {"learning_rate": 0.1, "rounds": 50, "copies": 4}
+HALF = {"learning_rate": 0.05, "rounds": 100, "copies": 4}
 
 
 def test_the_best_is_averaged_with_copies() -> None:
@@ -45,41 +46,73 @@ def test_the_best_is_averaged_with_copies() -> None:
 
 
 def test_copies_are_made_early_where_they_cost_little() -> None:
-    """Once, of the best that is known by then, in a tenth of the time that is left at most."""
-    two = trial(0, 0.5, leaves=9), trial(1, 0.4)
+    """Of the best that the study began with, in a tenth of the time that is left at most."""
+    two = trial(0, 0.5, leaves=9, known=True), trial(1, 0.4, known=True)
     found = early_copies(two, tried(*two), 400.0)
     assert found is not None and (two[1].parameters, COPIES) == (found[0], found[2])
     assert early_copies(two, tried(*two), 399.0) is None
     assert early_copies(two, tried(*two), 400.0, with_training=True) is None
     more = [*two, trial(2, 0.3, leaves=11), trial(3, 0.35, fixed=COPIES)]
-    assert early_copies(more, tried(*more), 4_000.0) is None
+    assert early_copies(more, {*tried(*more), *tried(trial(0, 0, 9, fixed=COPIES))}, 4e3) is None
     assert early_copies([], set(), 400.0) is None
 
 
-def test_then_it_is_tried_at_half_the_rate() -> None:
-    """Copies are tried once, whether they helped or not."""
+def test_copies_are_made_early_of_what_leaves_most_to_chance() -> None:
+    """Once each, whatever is found later."""
+    drawn = {"feature_share": 0.25, "row_share": 0.75, "learning_rate": 0.1, "copies": 1}
+    starts = [
+        trial(0, 0.4, known=True),
+        trial(1, 0.6, leaves=63, known=True, settings=drawn),
+        trial(2, 0.5, leaves=9, known=True),
+    ]
+    starts.append(trial(3, 0.3, fixed=COPIES, known=True))
+    found = early_copies(starts, tried(*starts), 400.0)
+    assert found is not None and starts[1].parameters == found[0]
+    copied = trial(4, 0.2, leaves=63, fixed=COPIES, settings={**drawn, **COPIES}, known=True)
+    later = [*starts, copied, trial(5, 0.1, leaves=5)]
+    assert early_copies(later, tried(*later), 4_000.0) is None
+
+
+def test_then_copies_are_tried_at_half_the_rate() -> None:
+    """With twice the rounds, whether copies helped or not."""
     for loss in (0.3, 0.6):
         copied = trial(1, loss, fixed=COPIES)
-        assert {"learning_rate": 0.05} == refined(trial(0, 0.5), copied)
+        assert HALF == refined(trial(0, 0.5), copied)
 
 
-def test_a_rate_that_helped_is_copied_and_halved_again() -> None:
-    """From the lower rate on."""
-    half = trial(2, 0.3, fixed={"learning_rate": 0.05})
-    done = [trial(0, 0.5), trial(1, 0.4, fixed=COPIES), half]
-    copies = {**COPIES, "learning_rate": 0.05}
-    assert copies == refined(*done)
-    assert {"learning_rate": 0.025} == refined(*done, trial(3, 0.2, fixed=copies))
+def test_the_best_few_are_copied_before_a_rate_is_lowered() -> None:
+    """What is best in copies is lowered first, however bad it was alone."""
+    alone = [trial(0, 0.4), trial(1, 0.5, leaves=63), trial(2, 0.6, leaves=9), trial(3, 0.7, 11)]
+    copies = [trial(4, 0.3, fixed=COPIES), trial(5, 0.2, leaves=63, fixed=COPIES)]
+    assert (9, COPIES) == next_of(*alone, *copies)
+    copies.append(trial(6, 0.35, leaves=9, fixed=COPIES))
+    assert (63, HALF) == next_of(*alone, *copies)
 
 
-def test_a_rate_that_was_too_low_ends_it() -> None:
-    """The next best is refined then."""
-    half = trial(2, 0.6, fixed={"learning_rate": 0.05})
-    done = [trial(0, 0.5), trial(1, 0.4, fixed=COPIES), half]
-    assert {} == refined(*done)
-    found = refinement([*done, trial(4, 0.7, leaves=9)], tried(*done), 100.0)
+def test_a_rate_that_helped_is_halved_again() -> None:
+    """From the lower rate on; one that did not ends it, and the next best is lowered."""
+    done = [trial(0, 0.5), trial(1, 0.4, fixed=COPIES), trial(2, 0.3, fixed=HALF)]
+    assert {"learning_rate": 0.025, "rounds": 200, "copies": 4} == refined(*done)
+    done = [trial(0, 0.5), trial(1, 0.4, fixed=COPIES), trial(2, 0.45, fixed=HALF)]
+    assert {} == refined(*done, seconds_left=19.0)
+    more = [trial(3, 0.6, leaves=9), trial(4, 0.5, leaves=9, fixed=COPIES)]
+    assert (7, {"learning_rate": 0.025, "rounds": 200, "copies": 4}) == next_of(*done, *more)
+
+
+def test_a_rate_that_is_too_low_is_not_halved() -> None:
+    """There is an end to it."""
+    lowest = {"learning_rate": 0.0125, "rounds": 400, "copies": 4}
+    rates = [{"learning_rate": 0.1 / 2**n, "rounds": 50 * 2**n, "copies": 4} for n in range(3)]
+    copied = [trial(n + 1, 0.4 - 0.1 * n, fixed=fixed) for n, fixed in enumerate(rates)]
+    assert lowest == refined(trial(0, 0.5), *copied)
+    assert {} == refined(trial(0, 0.5), *copied, trial(9, 0.1, fixed=lowest))
+
+
+def next_of(*done: Trial) -> tuple[Any, dict[str, Any]]:
+    """The leaves of what is tried next, and what is fixed."""
+    found = refinement(done, tried(*done), 100.0)
     assert found is not None
-    assert 9 == found[0]["lightgbm.leaves"]
+    return found[0]["lightgbm.leaves"], found[2]
 
 
 def test_copies_need_something_drawn_at_random() -> None:
@@ -119,4 +152,5 @@ def test_known_settings_are_preferred_where_none_are_shown_to_be_better() -> Non
     assert [0, 1] == [each.number for each in preferred([known, lucky])]
     assert [2, 1, 0] == [each.number for each in preferred([known, lucky, better])]
     assert [3, 1, 0] == [each.number for each in preferred([known, lucky, copies])]
+    assert [3, 2, 1, 0] == [each.number for each in preferred([known, lucky, copies, better])]
     assert [1] == [each.number for each in preferred([lucky])]

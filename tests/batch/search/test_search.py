@@ -66,7 +66,7 @@ def test_trees_get_as_many_rounds_as_help(
 ) -> None:
     """Rounds are found by watching; the last trials are copies, and have half the rate."""
     leaves = {"lightgbm.leaves": OneOf((7,)), "lightgbm.feature_share": OneOf((0.5,))}
-    project = searching(trials=9, time="30min", space=leaves)
+    project = searching(trials=12, time="30min", space=leaves)
     found = search(project, rows, tmp_path, ONE)
     assert isinstance(found.settings, LightGBM)
     assert 3 < found.settings.rounds < 1000
