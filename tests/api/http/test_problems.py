@@ -7,7 +7,7 @@ import pytest
 
 from api.http.problems import TITLES, problem_type
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROBLEM = "application/problem+json"
 WORDS = re.compile(r'(?:InputError|Problem|refuse_missing|refuse_conflict|_refuse)\(\s*"([a-z_]+)"')
 
