@@ -36,8 +36,8 @@ from tidemill.errors import TidemillError
 
 CORES, ROUNDS, MINUTES = 2, 1, 5.0
 QUICK_SECONDS = 3.0
-# Of flights: trained on May to August, tested on September and October. The search's own choices
-# were made on trainings from January to April (and tests up to August): no number here is of them.
+# Of flights: trained on May to August, tested on September and October. The search's settings were
+# chosen on tests up to August; its way with copies was looked for after it had lost here.
 FIRST_MONTH, TEST_MONTH, LAST_MONTH = 5, 9, 10
 _REFIT_SECONDS = 1_800.0  # more than all of a tuner's incumbents take
 
