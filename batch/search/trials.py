@@ -155,16 +155,12 @@ def preferred(trials: Sequence[Trial]) -> list[Trial]:
         return []
     family = found[0].family
     found.sort(key=lambda trial: trial.copies == 1 or trial.family != family)
-    structures = {key_of(trial.parameters, {}) for trial in trials if trial.known}
-    known = [
-        trial
-        for trial in found
-        if key_of(trial.parameters, {}) in structures
-        and (trial.copies == 1) == (found[0].copies == 1)
-    ]
-    if not known or known[0] is found[0] or shown_better(found[0], known[0]):
+    structures = [trial.parameters for trial in trials if trial.known]
+    one = found[0].copies == 1
+    known = next((t for t in found if (t.copies == 1) == one and t.parameters in structures), None)
+    if known is None or known is found[0] or shown_better(found[0], known):
         return found
-    return [known[0], *(trial for trial in found if trial is not known[0])]
+    return [known, *(trial for trial in found if trial is not known)]
 
 
 def shown_better(one: Trial, other: Trial) -> bool:
