@@ -246,6 +246,8 @@ def _check_references(arrays: TreeArrays) -> None:
     targets = np.concatenate([arrays.children.ravel(), arrays.roots])
     if not np.array_equal(np.sort(targets), np.arange(-leaves, nodes)):
         raise ArtifactError("model text: left_child, right_child: found nodes that form no tree")
+    if np.any(np.isnan(arrays.thresholds)):
+        raise ArtifactError("model text: threshold: found nan; allowed: a number")
     parents = np.repeat(np.arange(nodes), 2)
     inner = arrays.children.ravel() >= 0
     if np.any(arrays.children.ravel()[inner] <= parents[inner]):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.lightgbm_text import TreeArrays
-from learners.trees import rounded_down
+from learners.tree_walk import rounded_down
 from tidemill.tasks import Task
 
 _OBJECTIVES = {"binary": "binary sigmoid:1", "regression": "regression"}

@@ -9,7 +9,8 @@ from learners.learner import Frozen, Vectors
 from learners.lightgbm_text import TreeArrays
 from learners.linear.frozen import FrozenLinear
 from learners.net.frozen_net import FrozenNet
-from learners.trees import FrozenTrees, rounded_down
+from learners.tree_walk import rounded_down
+from learners.trees import FrozenTrees
 
 _ANYWHERE = (0.0, -0.0, 0.5, -0.5, 1.0, -1.0, 7.0, 3e38, -3e38, 1e-40, np.inf, -np.inf, np.nan)
 _MOST_OF_A_SET = 100

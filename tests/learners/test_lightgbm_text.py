@@ -148,6 +148,7 @@ def test_a_feature_may_have_any_name() -> None:
         ("left_child=1 -1", "left_child=1 -9", "left_child, right_child: found nodes that form no"),
         ("left_child=1 -1", "left_child=1 1e300", "left_child: found 1e[+]300; allowed: whole"),
         ("split_feature=0 0", "split_feature=0 2", "split_feature: found a number without"),
+        ("threshold=0.5 0.25", "threshold=0.5 nan", "threshold: found nan; allowed: a number"),
         ("decision_type=10 2", "decision_type=4 2", "found zero_as_missing; allowed: NaN"),
         ("num_cat=2", "num_cat=-1", "num_cat: found -1; allowed: from 0 on"),
         ("num_cat=2\n", "", "num_cat: found 0 values; allowed: 1"),

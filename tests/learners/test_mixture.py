@@ -15,6 +15,7 @@ from slow_mixture import SlowMixture
 
 from learners import families
 from learners.mixture.blend import Blend
+from learners.tree_walk import TreeWalk
 from learners.trees import FrozenTrees
 from tidemill.errors import ArtifactError, DeclarationError
 from tidemill.learner_kinds import Mixture, River, TreeHead
@@ -199,8 +200,8 @@ def test_weights_name_the_release_experts_and_stackers() -> None:
 def test_the_trees_are_walked_once_for_all_experts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two heads and the release's own prediction share one walk of the trees a call."""
     made, walks = release(), []
-    walk = FrozenTrees._walk
-    monkeypatch.setattr(FrozenTrees, "_walk", lambda *given: walks.append(1) or walk(*given))
+    walk = TreeWalk.leaves
+    monkeypatch.setattr(TreeWalk, "leaves", lambda *given: walks.append(1) or walk(*given))
     mixture = Mixture("m", (TreeHead("a"), TreeHead("b", learning_rate=0.01)))
     learner = families.warm_start(mixture, FrozenTrees.parse(made.text), SCHEMA)
     learner.learn_many(made.vectors, made.labels)

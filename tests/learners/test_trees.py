@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import lightgbm
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from releases import CATEGORIES, FEATURES, release
 
-from learners.trees import FrozenTrees, rounded_down
+from learners.tree_walk import rounded_down
+from learners.trees import FrozenTrees
 from tidemill.errors import ArtifactError
 
 
@@ -44,6 +46,24 @@ def test_leaves_equal_lightgbm(parameters: dict[str, float]) -> None:
     np.testing.assert_array_equal(expected, leaves - trees.offsets)
     raw = made.booster.predict(vectors, raw_score=True)
     np.testing.assert_allclose(raw, trees.leaf_values[leaves].sum(axis=1), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("categorical", [[], [0]], ids=["numbers", "categories"])
+def test_splits_on_being_missing_equal_lightgbm(categorical: list[int]) -> None:
+    """LightGBM parts missing values from all others with an infinite threshold."""
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(2000, FEATURES)).astype(np.float32)
+    vectors[:, 0] = rng.integers(0, CATEGORIES, len(vectors))
+    vectors[:, 1:][rng.random((2000, FEATURES - 1)) < 0.3] = np.nan
+    labels = rng.random(2000) < np.where(np.isnan(vectors[:, 1:4]), 0.3, 0.05).sum(axis=1)
+    data = lightgbm.Dataset(vectors, labels, categorical_feature=categorical)
+    booster = lightgbm.train({"objective": "binary", "verbose": -1, "num_threads": 1}, data, 21)
+    trees = FrozenTrees.parse(booster.model_to_string().encode())
+    assert np.isposinf(trees.arrays.thresholds).any()
+    assert trees.arrays.words.any() == bool(categorical)
+    odd = awkward_vectors()
+    expected = booster.predict(odd, pred_leaf=True)
+    np.testing.assert_array_equal(expected, trees.leaves(odd) - trees.offsets)
 
 
 def test_thresholds_are_inclusive() -> None:

@@ -9,7 +9,8 @@ from small_models import model_of, rows_of
 
 from batch.compression.forest import Forest, node_bytes, shortest
 from learners.lightgbm_text import parse_model
-from learners.trees import FrozenTrees, rounded_down
+from learners.tree_walk import rounded_down
+from learners.trees import FrozenTrees
 from tidemill.tasks import BINARY, REGRESSION, Task
 
 EVERY_DIGIT = 17
