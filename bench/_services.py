@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from bench._cores import Cores, end_all, family, on
@@ -56,13 +56,17 @@ def _inferred(answer: Json) -> float:
 
 @dataclass(frozen=True)
 class Service:
-    """How a service is asked and its score read; `peer` is None for ours."""
+    """How a service is asked and its score read; `peer` is None for ours.
+
+    `environment` is what a framework's documentation says it should be told for throughput.
+    """
 
     name: str
     path: str = "/score"
     body: Callable[[str, str], Json] = _plain
     score: Callable[[Json], float] = _score
     peer: Peer | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, pair: tuple[str, str], key: str | None = None) -> bytes:
         """The request for a card and a shop as it is sent; `key` is that of our api."""
@@ -83,7 +87,10 @@ PEERS = (
     _own("fastapi_feast", "serve_fastapi_feast", "feast"),
     _own("litserve", "serve_litserve", "litserve", "litserve", path="/predict"),
     _own("bentoml", "serve_bentoml", "bentoml", "bentoml"),
-    _own("ray_serve", "serve_ray", "ray", "ray"),
+    _own(
+        "ray_serve", "serve_ray", "ray", "ray",
+        environment={"RAY_SERVE_THROUGHPUT_OPTIMIZED": "1"},
+    ),
     _own(
         "mlserver", "serve_mlserver", "mlserver", "mlserver", path="/v2/models/scores/infer",
         body=_inference, score=_inferred,
@@ -136,6 +143,7 @@ def _launch(service: Service, world: World, ready: Callable[[], bool]) -> tuple[
     # The same for all: what is not told otherwise would start a thread for each core it sees.
     told = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TIDEMILL_")} | told
+    environment |= service.environment
     command: tuple[str, ...]
     if service.peer is None:
         command = (sys.executable, "-m", "tidemill", "api", str(world.file), "--port", str(port))
