@@ -57,10 +57,18 @@ class OpenLoop:
     def post(self, what: Any, request: bytes, due: float) -> None:
         """Send a request that was due at this moment of `perf_counter`."""
         self.sent += 1
-        if self._free:
-            self._send(self._free.popleft(), what, request, due)
+        if line := self._free_line():
+            self._send(line, what, request, due)
         else:
             self._waiting.append((what, request, due))
+
+    def _free_line(self) -> Line | None:
+        """The longest unused of those that the server has not closed since."""
+        while self._free:
+            line = self._free.popleft()
+            if not line.transport.is_closing():
+                return line
+        return None
 
     def _send(self, line: Line, what: Any, request: bytes, due: float) -> None:
         line.what = what

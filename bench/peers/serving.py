@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 ENTITIES = ("card", "shop")
+MOST_CONNECTIONS = 1_000
 TASK = "BENCH_TASK"  # for frameworks that start processes of their own
 
 
@@ -49,8 +50,8 @@ class Serve:
 
     @property
     def url(self) -> str:
-        """The store."""
-        return f"redis://{self.redis}/0"
+        """The store; redis-py by itself fails where it would need more than 100 connections."""
+        return f"redis://{self.redis}/0?max_connections={MOST_CONNECTIONS}"
 
     def argument(self) -> str:
         """As a program's only argument."""

@@ -148,3 +148,28 @@ async def test_an_open_loop_says_of_each_what_became_of_it() -> None:
         await loop.close()
     assert {(200, b"{}"), (503, b""), (0, b"")} == set(found.values())
     assert (6, 6, 6) == (loop.sent, loop.ended, len(found))
+
+
+async def test_a_connection_closed_while_idle_is_passed_over() -> None:
+    """A server may hang up after an answer: what is due next takes another line."""
+
+    class Once(_Server):
+        def _give(self, answer: bytes) -> None:
+            super()._give(answer)
+            if answer == REFUSED:
+                self._transport.close()
+
+    numbers, found = count(1), []
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Once(lambda: REFUSED if next(numbers) == 1 else OK, None), "127.0.0.1", 0
+    )
+    async with server:
+        loop = OpenLoop(
+            server.sockets[0].getsockname()[1], lambda what, status, *_: found.append(status)
+        )
+        await loop.open(2)
+        for what in range(5):
+            loop.post(what, REQUEST, perf_counter())
+            await asyncio.sleep(0.02)
+        await loop.close()
+    assert [503, 200, 200, 200, 200] == found
