@@ -21,6 +21,7 @@ from tidemill.wire import LabelEvent
 
 Whole = Annotated[int, msgspec.Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Time = int | Annotated[datetime, msgspec.Meta(tz=True)]
+_NO_EVENT, _Never = "no_event", Annotated[str, msgspec.Meta(pattern="(?!)")]
 LABEL_VALUES = {"binary": "0 or 1", "number": "a finite number"}
 TIME_ALLOWED = "milliseconds since 1970 (integer) or ISO 8601 with an offset"
 _EXPECTED = re.compile(r"Expected `(?P<allowed>[^`]+)`, got `(?P<found>[^`]+)`")
@@ -145,9 +146,11 @@ class EventDecoder:
             ): index
             for index, event in enumerate(project.events)
         }
-        kinds: Any = _struct("no event", (), extra, tag_field="event", tag="")
-        for index, struct in enumerate(self._structs):
-            kinds = kinds | struct if index else struct
+        # With one kind alone msgspec would not ask for the field that tells kinds apart, and its
+        # producers would be refused when a second is declared.
+        kinds: Any = msgspec.defstruct(_NO_EVENT, [(_NO_EVENT, _Never)], tag_field="event", tag="")
+        for struct in self._structs:
+            kinds = kinds | struct
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kinds)
         self._many: msgspec.json.Decoder[Any] = msgspec.json.Decoder(list[kinds])
         self._names = ", ".join(event.name for event in project.events)
@@ -188,7 +191,7 @@ class EventDecoder:
 
     def _explain(self, error: msgspec.DecodeError) -> InputError:
         found = input_error(error)
-        if found.field == "event" or "`event`" in str(error):
+        if found.field == "event" or "`event`" in str(error) or f"`{_NO_EVENT}`" in str(error):
             return InputError("unknown_event", "event", found.found, f"one of {self._names}")
         return found
 

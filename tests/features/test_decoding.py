@@ -15,7 +15,7 @@ from features.decoding import (
     decode_label,
     event_key,
 )
-from tidemill import Label, Project, Request, RequestFeature
+from tidemill import Event, Label, Project, Request, RequestFeature
 from tidemill.clock import FakeClock
 from tidemill.errors import InputError
 
@@ -231,6 +231,23 @@ def test_an_event_without_its_type_is_unknown() -> None:
     """The field `event` is required."""
     error = event_error(without(PAYMENT, "event"))
     assert ("unknown_event", "nothing") == (error.cause, error.found)
+
+
+@pytest.mark.parametrize("named", [{}, {"event": ""}, {"event": None}, {"event": "refund"}])
+def test_the_only_kind_of_event_must_be_named_too(named: dict[str, object]) -> None:
+    """Else its producers would be refused on the day a second kind is declared."""
+    sale, request = Event("sale", key="card", fields={"card": str}), Request({"amount": float})
+    features = (RequestFeature("amount", request.amount),)
+    decoder = EventDecoder(
+        Project("alone", (sale,), request, features, Label(wait="1h")), FakeClock(NOW), SKEW
+    )
+    fields: dict[str, object] = {"time": NOW, "card": "a"}
+    with pytest.raises(InputError) as caught:
+        decoder.decode(body(fields | named), NOW)
+    expected = ("unknown_event", "event", "one of sale")
+    assert expected == (caught.value.cause, caught.value.field, caught.value.allowed)
+    assert decoder.decode_many([body(fields | named)]) is None
+    assert decoder.decode(body(fields, event="sale"), NOW)[1].card == "a"
 
 
 def test_a_project_without_events_refuses_every_event() -> None:
