@@ -10,9 +10,9 @@ written at the same pace to where no api looks, so that the difference is the ap
 
 `p99_ratio` is the 99th percentile of all requests with swaps over that of all without; `failed` are
 those with swaps that were not answered with 200. `memory_more` is how much anonymous memory the api
-takes at most above what it took before the first that counts, `memory_slope` its trend (Theil and
-Sen) over the last half. `model` is what one more model takes in a process that holds several, and
-`model_loading` the first with all that its loading needs.
+takes at most above the most it took in the first part, which has the same load and no swaps;
+`memory_slope` is its trend (Theil and Sen) over the last half. `model` is what one more model takes
+in a process that holds several, and `model_loading` the first with all that its loading needs.
 `--minutes` are those with swaps: 10 make 1,000.
 """
 
@@ -84,14 +84,12 @@ class Memory:
     async def watch(self) -> None:
         """Look until cancelled."""
         while True:
-            self.look()
+            self.seen.append((time.monotonic(), anonymous_bytes(self.pid)))
             await asyncio.sleep(LOOK_SECONDS)
 
-    def look(self) -> int:
-        """Look once; the bytes."""
-        found = anonymous_bytes(self.pid)
-        self.seen.append((time.monotonic(), found))
-        return found
+    def most(self) -> int:
+        """The most it took so far."""
+        return max(found for _, found in self.seen)
 
     def slope(self) -> float:
         """Megabytes an hour, over the last half of what was seen."""
@@ -105,7 +103,7 @@ class Found:
     """What the parts brought."""
 
     rate: float
-    before: int
+    before: int = 0
     loads: dict[bool, list[Load]] = field(default_factory=lambda: {True: [], False: []})
     equal: bool = True
     swaps: int = 0
@@ -185,13 +183,13 @@ def measure(
     _take(pipe, Turn(3, 0.2, served=True))  # what is loaded for the first time is not a swap
     full = uvloop.run(closed_loop(service.port, requests, CONNECTIONS, size.seconds))
     memory, (before, _) = Memory(service.pid), swaps_of(service.port, reader)
-    found = Found(full.per_second / 2, memory.look())
-    memory.seen.clear()
+    found = Found(full.per_second / 2)
     for part in range(size.parts):
         for swapped in (False, True) if part % 2 == 0 else (True, False):
             pipe.send(Turn(size.swaps, size.part_seconds / size.swaps, swapped))
             load = uvloop.run(_loaded(service.port, requests, found.rate, size, memory))
             _done(pipe)
+            found.before = found.before or memory.most()
             found.loads[swapped].append(load)
             found.equal &= _right(service, world)
     adopted, found.refused = swaps_of(service.port, reader)
@@ -244,6 +242,7 @@ def run(quick: bool, minutes: float = 10.0) -> dict[str, object]:
             with running(OURS, world, cores) as service, on(cores.others):
                 with swapper(world, settings, releases) as (pipe, weights):
                     found, memory = measure(service, world, size, pipe, reader)
+    found.equal &= found.swaps == size.swaps * size.parts
     return _told(found, memory, weights, skipped)
 
 
@@ -254,7 +253,7 @@ def _told(
         float(np.percentile(swapped.latencies_ms, 99) / np.percentile(alone.latencies_ms, 99))
         for swapped, alone in zip(found.loads[True], found.loads[False], strict=True)
     ]
-    more = (max(seen for _, seen in memory.seen) - found.before) / MEGABYTE
+    more = (memory.most() - found.before) / MEGABYTE
     samples: dict[str, tuple[str, list[float]]] = {
         "swaps": ("1", [found.swaps]),
         "refused": ("1", [found.refused]),

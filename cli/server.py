@@ -54,7 +54,7 @@ GARBAGE_THRESHOLDS = (10_000, 10, 10)
 def run_api(file: Path, settings: Settings, place: Place) -> None:
     """Serve a project file until SIGTERM or SIGINT, by this process alone or as one of several."""
     sys.setswitchinterval(_GIVE_WAY_SECONDS)
-    _share_heaps()
+    _share_one_heap()
     if place.shared:
         structlog.contextvars.bind_contextvars(process=place.member)
     uvloop.run(serve(file, place.settings(settings), place))
@@ -80,13 +80,14 @@ async def serve(file: Path, settings: Settings, place: Place) -> None:
         await serve_on(app, listener, settled, admin=admin_listener, bounds=bounds)
 
 
-def _share_heaps() -> None:
-    """Let all threads use two heaps; glibc would keep one for each thread that ever loaded a model.
+def _share_one_heap() -> None:
+    """Let all threads use one heap: what a swap frees in it is what the next one takes.
 
-    Other C libraries have no such setting.
+    glibc would keep one for each thread that ever loaded a model, and never give back what is free
+    in the middle of it. Other C libraries have no such setting.
     """
     with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _settle(place: Place) -> None:

@@ -48,6 +48,12 @@ class HotProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self._heads = {}
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The caller has gone; nothing waits for a garbage collection, which is rare."""
+        super().connection_lost(exc)
+        self._unset_keepalive_if_required()
+        self.cycle = self._begun = None  # type: ignore[assignment]  # they know the connection too
+
     def data_received(self, data: bytes) -> None:
         """What the socket gave: mostly one request, with a head that came before."""
         end = data.find(_HEAD_END, 0, LONGEST_HEAD) + len(_HEAD_END)

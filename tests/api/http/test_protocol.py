@@ -1,8 +1,10 @@
 """The server's two ways to the hot routes say the same bytes, however what comes is cut."""
 
 import asyncio
+import gc
 import os
 import signal
+import weakref
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
 
@@ -274,6 +276,23 @@ async def test_nobody_is_written_to_who_has_gone():
     await connection.settle()
     assert ((b"", True), set()) == (connection.said, connection.state.tasks)
     assert {("slow", 200): 1} == app.measurements.requests
+
+
+@pytest.mark.parametrize("pieces", [[PLAIN], [PLAIN, PLAIN], [OTHER["another path"]], [PLAIN[:9]]])
+@pytest.mark.parametrize("error", [None, ConnectionResetError()])
+async def test_a_connection_that_has_gone_leaves_nothing(pieces, error):
+    """Without waiting for a garbage collection, which a steady load puts off for hours."""
+    connection = Connection(App(), hot=True)
+    await connection.give(*pieces)
+    gone = weakref.ref(connection.protocol)
+    gc.disable()
+    try:
+        connection.protocol.connection_lost(error)
+        await connection.settle()
+        del connection
+        assert gone() is None
+    finally:
+        gc.enable()
 
 
 async def test_who_does_not_read_is_not_written_to():
