@@ -14,6 +14,7 @@ import structlog
 from api.adopting.adoption import Adoption
 from api.adopting.arm_limits import ArmLimits, take_place_away
 from api.adopting.cut_over import CutOver, Exchange
+from api.adopting.giving_way import loading_thread
 from api.adopting.model import Lent, ModelSlot, ServedModel
 from api.adopting.watch import LOOK_SECONDS, ModelWatch, Watched
 from api.http.call import Call
@@ -69,7 +70,8 @@ class ScoringService:
             ports.producer, self._rules, settings.prediction_queue, self.measurements, shadows
         )
         self._shared = Shared(
-            ports, self.log, self.measurements, clock, settings.clock_skew_ms, self.lent
+            ports, self.log, self.measurements, clock, settings.clock_skew_ms, self.lent,
+            loading_thread(),
         )  # fmt: skip
         self.serving = build_serving(plan, self._shared)
         self._adopt(self.serving)

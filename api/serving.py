@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
 
@@ -38,6 +39,7 @@ class Shared:
     clock: Clock
     skew_ms: int
     lent: Lent
+    loading: Executor
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ class _Models:
         loader = ModelLoader(plan.project, plan.schema, registry, shared.lent, challenger)
         of_challenger = partial(self.ports.read_challenger, loader.learner)
         read = of_challenger if challenger else self.ports.read_snapshots
-        source = ModelSource(registry, read)
+        source = ModelSource(registry, read, shared.loading)
         return Arm(challenger, 0.0, slot,
                    Adoption(loader, source, slot, shared.measurements, clock))  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ _CATEGORICAL, _DEFAULT_LEFT, _MISSING_SHIFT = 1, 2, 2
 _MISSING_ZERO, _MISSING_NAN = 1, 2
 _TASKS = {"binary sigmoid:1": BINARY, "regression": REGRESSION}
 _TREE, _LAST = b"Tree", b"end of trees"
+_NEWLINE, _EQUALS = np.uint8(ord("\n")), np.uint8(ord("="))
 _NOWHERE = (0, 0)
 
 Block = Mapping[bytes, tuple[int, int]]
@@ -71,12 +73,8 @@ def _blocks(text: bytes) -> list[Block]:
     """The head, and each tree up to the empty line after it."""
     block: dict[bytes, tuple[int, int]] = {}
     blocks: list[Block] = [block]
-    begin = 0
-    while begin < len(text):
-        end = text.find(b"\n", begin)
-        end = end if end >= 0 else len(text)
-        equals = text.find(b"=", begin, end)
-        name = text[begin:equals] if equals >= 0 else b""
+    for begin, equals, end in _lines(np.frombuffer(text, np.uint8)).tolist():
+        name = text[begin:equals]
         if name == _TREE:
             block = {}
             blocks.append(block)
@@ -86,8 +84,24 @@ def _blocks(text: bytes) -> list[Block]:
             block = {}  # what follows is nobody's
         elif text[begin:end] == _LAST:
             break
-        begin = end + 1
     return blocks
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _lines(text: NDArray[np.uint8]) -> Places:
+    """Of each line where it begins, where its first `=` is (its beginning without one), its end."""
+    count = 0
+    for character in text:
+        count += character == _NEWLINE
+    found = np.empty((count + 1, 3), np.int64)
+    begin, equals, line = 0, -1, 0
+    for place in range(len(text) + 1):
+        if place == len(text) or text[place] == _NEWLINE:
+            found[line] = begin, begin if equals < 0 else equals, place
+            begin, equals, line = place + 1, -1, line + 1
+        elif equals < 0 and text[place] == _EQUALS:
+            equals = place
+    return found
 
 
 def _head(text: bytes, block: Block) -> tuple[Task, tuple[str, ...]]:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import structlog
 
 from api.adopting.loader import ModelLoader, check
-from api.adopting.model import Head, ModelSlot, ServedModel, Vectors
+from api.adopting.model import Head, ModelSlot, Result, ServedModel, Vectors
 from api.measuring.measurements import Measurements, SwapPoint
 from learners.learner import Learner
 from learners.snapshot import Snapshot, digest
@@ -26,14 +27,20 @@ _LOG = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where models come from: releases on disk, and snapshots in the store.
+    """Where models come from: releases on disk, and snapshots in the store; and who loads them.
 
     `read_snapshots` gives what brings a reader that has this number of this release to the newest:
-    a whole one and its changes, or changes alone; nothing for one that has it.
+    a whole one and its changes, or changes alone; nothing for one that has it. Without `threads`
+    any will do.
     """
 
     registry: Registry
     read_snapshots: Callable[[str, int], Awaitable[list[bytes]]]
+    threads: Executor | None = None
+
+    async def in_thread(self, work: Callable[..., Result], *given: object) -> Result:
+        """Have it done beside the loop."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, work, *given)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,7 @@ class Adoption:
         announced = {(a.release, a.snapshot): a.sha256 for a in self._pending}
         recent = self._slot.recorded.newest()
         try:
-            snapshot, head = await asyncio.to_thread(self._load, records, announced, recent)
+            snapshot, head = await self._source.in_thread(self._load, records, announced, recent)
         except Exception as error:  # Whatever is wrong with these bytes, the old model stays.
             # Else what still serves would be the copy that the next changes go into.
             self._loader.forget()
@@ -130,7 +137,8 @@ class Adoption:
             )
             if not name:
                 return
-            head = await asyncio.to_thread(self._loader.release, name, self._slot.recorded.newest())
+            recent = self._slot.recorded.newest()
+            head = await self._source.in_thread(self._loader.release, name, recent)
         except Exception as error:
             self._refused_release = name or ""
             return self._refuse(f"release {name}" if name else "roles", error)

@@ -1,0 +1,28 @@
+"""A thread that loads models and gives way, on a processor both want, to the one that answers."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+# One that is no nicer than the loop gets half of the processor while it loads, in slices of some
+# milliseconds that answers wait for; with 10 the loop gets nine tenths. Not 19: while it holds
+# Python's lock the loop waits for it, and where other processes want the processor that is long.
+NICENESS = 10
+
+
+def loading_thread() -> ThreadPoolExecutor:
+    """One thread, begun when there is something to load; models are loaded one after the other."""
+    return ThreadPoolExecutor(1, "load", initializer=_give_way)
+
+
+def _give_way() -> None:
+    """Be nicer than the process; only Linux knows a niceness of threads."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            thread = threading.get_native_id()
+            nice = os.getpriority(os.PRIO_PROCESS, thread)
+            os.setpriority(os.PRIO_PROCESS, thread, nice + NICENESS)
