@@ -21,7 +21,8 @@ from tidemill.wire import LabelEvent
 
 Whole = Annotated[int, msgspec.Meta(ge=-LARGEST_WHOLE, le=LARGEST_WHOLE)]
 Time = int | Annotated[datetime, msgspec.Meta(tz=True)]
-_NO_EVENT, _Never = "no_event", Annotated[str, msgspec.Meta(pattern="(?!)")]
+# No declared field has a name with a space, and no text matches.
+_NO_EVENT, _Never = "no event", Annotated[str, msgspec.Meta(pattern="(?!)")]
 LABEL_VALUES = {"binary": "0 or 1", "number": "a finite number"}
 TIME_ALLOWED = "milliseconds since 1970 (integer) or ISO 8601 with an offset"
 _EXPECTED = re.compile(r"Expected `(?P<allowed>[^`]+)`, got `(?P<found>[^`]+)`")
@@ -148,7 +149,13 @@ class EventDecoder:
         }
         # With one kind alone msgspec would not ask for the field that tells kinds apart, and its
         # producers would be refused when a second is declared.
-        kinds: Any = msgspec.defstruct(_NO_EVENT, [(_NO_EVENT, _Never)], tag_field="event", tag="")
+        kinds: Any = msgspec.defstruct(
+            "NoEvent",
+            [("nothing", _Never)],
+            rename={"nothing": _NO_EVENT},
+            tag_field="event",
+            tag="",
+        )
         for struct in self._structs:
             kinds = kinds | struct
         self._decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kinds)

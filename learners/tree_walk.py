@@ -38,8 +38,6 @@ class TreeWalk:
     for missing values is which of the two it compares.
     """
 
-    width: int
-    """How many features a vector has."""
     roots: NDArray[np.int32]  # (trees,) places
     places: NDArray[np.int32]  # (places, 4)
     # (places, 2) where there are categorical nodes: the first of a node's words in bits, and how
@@ -62,10 +60,10 @@ class TreeWalk:
             len(arrays.features), roots, places, sets,
         )  # fmt: skip
         both = (sets, arrays.bits) if categorical else (None, None)
-        return cls(len(arrays.features), roots, places, *both)
+        return cls(roots, places, *both)
 
     def leaves(self, vectors: Vectors) -> NDArray[np.int32]:
-        """The leaf of every tree for each of the vectors (rows, width): int32 (rows, trees)."""
+        """The leaf of every tree for each of the vectors (rows, features): int32 (rows, trees)."""
         # One array type is one compiled kernel: a read-only or strided array would compile another.
         if vectors.dtype != np.float32 or not vectors.flags.carray:
             vectors = np.require(vectors, np.float32, ("C", "A", "W"))
@@ -149,7 +147,7 @@ def _walk(  # noqa: PLR0913  a kernel takes arrays, not objects
     rows, trees, width = len(vectors), len(roots), vectors.shape[1]
     chunk = min(CHUNK, rows)
     keys = np.empty((chunk, 2 * width), np.int32)
-    codes = np.empty((chunk if sets is not None else 0, 2 * width), np.uint32)
+    codes = np.empty((chunk, 2 * width), np.uint32)  # filled where there are sets
     patterns = vectors.view(np.int32)
     at = np.empty(LANES, np.uintp)
     for begin in range(0, rows, CHUNK):
@@ -160,7 +158,7 @@ def _walk(  # noqa: PLR0913  a kernel takes arrays, not objects
                 _put_codes(vectors[row], codes[row - begin])
         for first in range(0, trees, LANES):
             for row in range(begin, end):
-                key, code = keys[row - begin], codes[row - begin if sets is not None else 0]
+                key, code = keys[row - begin], codes[row - begin]
                 for lane in range(LANES):  # spare lanes walk the last tree again
                     at[lane] = np.uintp(roots[min(first + lane, trees - 1)])
                 moved = np.uintp(1)

@@ -250,6 +250,22 @@ def test_the_only_kind_of_event_must_be_named_too(named: dict[str, object]) -> N
     assert decoder.decode(body(fields, event="sale"), NOW)[1].card == "a"
 
 
+@pytest.mark.parametrize("name", ["no_event", "nothing"])
+def test_a_field_may_have_any_name(name: str) -> None:
+    """What refuses events without a kind is never taken for a declared field."""
+    sale, request = (
+        Event("sale", key="card", fields={"card": str, name: float}),
+        Request({"a": int}),
+    )
+    features = (RequestFeature("a", request.a),)
+    decoder = EventDecoder(
+        Project("alone", (sale,), request, features, Label(wait="1h")), FakeClock(NOW), SKEW
+    )
+    with pytest.raises(InputError) as caught:
+        decoder.decode(body({"event": "sale", "time": NOW, "card": "a"}), NOW)
+    assert ("missing_field", name) == (caught.value.cause, caught.value.field)
+
+
 def test_a_project_without_events_refuses_every_event() -> None:
     """Nothing decodes where nothing is declared."""
     request = Request({"card": str, "amount": float})
