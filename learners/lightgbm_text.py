@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numba
@@ -19,12 +19,16 @@ from tidemill.tasks import BINARY, REGRESSION, Task
 _CATEGORICAL, _DEFAULT_LEFT, _MISSING_SHIFT = 1, 2, 2
 _MISSING_ZERO, _MISSING_NAN = 1, 2
 _TASKS = {"binary sigmoid:1": BINARY, "regression": REGRESSION}
-_TREE, _LAST = b"Tree", b"end of trees"
+# The lines that are read: of what is said of the model, and of each tree.
+_HEAD = ("version", "num_class", "num_tree_per_iteration", "objective", "feature_names")
+_FIELDS = (
+    "num_leaves", "num_cat", "split_feature", "threshold", "decision_type", "left_child",
+    "right_child", "leaf_value", "leaf_weight", "leaf_count", "cat_boundaries", "cat_threshold",
+    "is_linear",
+)  # fmt: skip
+_NAMES = {name: place for place, name in enumerate(_HEAD + _FIELDS)}
+_TREE, _LAST = (np.frombuffer(word, np.uint8) for word in (b"Tree", b"end of trees"))
 _NEWLINE, _EQUALS = np.uint8(ord("\n")), np.uint8(ord("="))
-_NOWHERE = (0, 0)
-
-Block = Mapping[bytes, tuple[int, int]]
-"""Where in the text the values of the lines of a tree, or of the head, begin and end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,63 +64,91 @@ def parse_model(text: bytes) -> TreeArrays:
 
     Raises ArtifactError for what this module cannot read exactly.
     """
-    head, *trees = _blocks(text)
-    task, features = _head(text, head)
-    if not trees:
+    spans = _spans(np.frombuffer(text, np.uint8), *_names())
+    task, features = _head(text, spans[0])
+    if len(spans) == 1:
         raise ArtifactError("model text: found no tree; allowed: one or more")
-    arrays = _arrays(task, features, _Trees(text, trees))
+    arrays = _arrays(task, features, _Trees(text, spans[1:]))
     _check_references(arrays)
     return arrays
 
 
-def _blocks(text: bytes) -> list[Block]:
-    """The head, and each tree up to the empty line after it."""
-    block: dict[bytes, tuple[int, int]] = {}
-    blocks: list[Block] = [block]
-    for begin, equals, end in _lines(np.frombuffer(text, np.uint8)).tolist():
-        name = text[begin:equals]
-        if name == _TREE:
-            block = {}
-            blocks.append(block)
-        elif name:
-            block[name] = (equals + 1, end)
-        elif begin == end:
-            block = {}  # what follows is nobody's
-        elif text[begin:end] == _LAST:
-            break
-    return blocks
+@cache
+def _names() -> tuple[NDArray[np.uint8], Places]:
+    """The names of the lines that are read, one after the other, and where each ends."""
+    lengths = np.array([len(name) for name in _NAMES], np.int64)
+    return np.frombuffer("".join(_NAMES).encode(), np.uint8), np.cumsum(lengths)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _lines(text: NDArray[np.uint8]) -> Places:
-    """Of each line where it begins, where its first `=` is (its beginning without one), its end."""
-    count = 0
-    for character in text:
-        count += character == _NEWLINE
-    found = np.empty((count + 1, 3), np.int64)
-    begin, equals, line = 0, -1, 0
-    for place in range(len(text) + 1):
-        if place == len(text) or text[place] == _NEWLINE:
-            found[line] = begin, begin if equals < 0 else equals, place
-            begin, equals, line = place + 1, -1, line + 1
-        elif equals < 0 and text[place] == _EQUALS:
-            equals = place
-    return found
+def _spans(text: NDArray[np.uint8], names: NDArray[np.uint8], ends: Places) -> Places:
+    """Where in the text what follows the `=` of each named line begins and ends; 0 without one.
+
+    (1 + trees, names, 2): the first are the head's, which ends, as each tree does, with an empty
+    line.
+    """
+    trees, line = 0, 0
+    while line < len(text):
+        equals, end = _line(text, line)
+        trees += equals >= 0 and _same(text[line:equals], _TREE)
+        line = end + 1
+    found = np.zeros((1 + trees, len(ends), 2), np.int64)
+    block, within, line = 0, True, 0
+    while line < len(text):
+        equals, end = _line(text, line)
+        if equals < 0:
+            within &= end > line
+            if _same(text[line:end], _LAST):
+                break
+        elif _same(text[line:equals], _TREE):
+            block, within = block + 1, True
+        elif within:
+            for place in range(len(ends)):
+                first = ends[place - 1] if place > 0 else 0
+                if _same(text[line:equals], names[first : ends[place]]):
+                    found[block, place] = equals + 1, end
+        line = end + 1
+    return found[: block + 1]
 
 
-def _head(text: bytes, block: Block) -> tuple[Task, tuple[str, ...]]:
+@numba.njit(inline="always")
+def _line(text: NDArray[np.uint8], begin: int) -> tuple[int, int]:
+    """Of the line that begins there, where its first `=` is, -1 without one, and its end."""
+    equals, end = -1, begin
+    while end < len(text) and text[end] != _NEWLINE:
+        if equals < 0 and text[end] == _EQUALS:
+            equals = end
+        end += 1
+    return equals, end
+
+
+@numba.njit(inline="always")
+def _same(some: NDArray[np.uint8], others: NDArray[np.uint8]) -> bool:
+    if len(some) != len(others):
+        return False
+    for place in range(len(some)):
+        if some[place] != others[place]:
+            return False
+    return True
+
+
+def _head(text: bytes, spans: Places) -> tuple[Task, tuple[str, ...]]:
+    def told(name: str) -> str | None:
+        first, last = spans[_NAMES[name]].tolist()
+        return text[first:last].decode() if last else None
+
     try:
-        head = {name.decode(): text[slice(*span)].decode() for name, span in block.items()}
+        head = {name: told(name) for name in _HEAD}
     except UnicodeDecodeError as error:
         raise ArtifactError(f"model text: {type(error).__name__}: {error}") from error
     for name, allowed in (("version", "v4"), ("num_class", "1"), ("num_tree_per_iteration", "1")):
-        if head.get(name) != allowed:
-            raise ArtifactError(f"model text: {name}: found {head.get(name)}; allowed: {allowed}")
-    found = head.get("objective")
+        if head[name] != allowed:
+            raise ArtifactError(f"model text: {name}: found {head[name]}; allowed: {allowed}")
+    found = head["objective"]
     if found not in _TASKS:
         allowed = ", ".join(_TASKS)
         raise ArtifactError(f"model text: objective: found {found}; allowed: {allowed}")
-    names = head.get("feature_names")
+    names = head["feature_names"]
     if not names:
         raise ArtifactError(f"model text: feature_names: found {names}; allowed: one or more")
     return _TASKS[found], tuple(names.split(" "))
@@ -125,17 +157,16 @@ def _head(text: bytes, block: Block) -> tuple[Task, tuple[str, ...]]:
 class _Trees:
     """The numbers of all trees, field by field, those of one tree after those of the other."""
 
-    def __init__(self, text: bytes, blocks: Sequence[Block]) -> None:
-        self._text, self._blocks = text, blocks
+    def __init__(self, text: bytes, spans: Places) -> None:
+        self._text, self._spans = text, spans
 
     def has(self, name: str) -> NDArray[np.bool_]:
         """Which trees have a field."""
-        key = name.encode()
-        return np.array([key in block for block in self._blocks])
+        return self._spans[:, _NAMES[name], 1] > 0
 
     def counts(self, name: str, least: int) -> Places:
         """A field that says of each tree how many it has of something."""
-        found = self.whole(name, np.ones(len(self._blocks), np.int64))
+        found = self.whole(name, np.ones(len(self._spans), np.int64))
         if found.min() < least:
             raise ArtifactError(
                 f"model text: {name}: found {found.min()}; allowed: from {least} on"
@@ -144,9 +175,7 @@ class _Trees:
 
     def floats(self, name: str, counts: Places) -> Floats:
         """The numbers of a field, so many in each tree; where that is none nobody looks."""
-        key = name.encode()
-        spans = np.array([block.get(key, _NOWHERE) for block in self._blocks], np.int64)
-        spans[counts == 0] = _NOWHERE
+        spans = self._spans[:, _NAMES[name]] * (counts > 0)[:, None]
         try:
             return read_decimals(self._text, spans, counts)
         except ValueError as error:
@@ -172,16 +201,19 @@ def _arrays(task: Task, features: tuple[str, ...], trees: _Trees) -> TreeArrays:
     nodes = leaves - 1
     thresholds, decisions = trees.floats("threshold", nodes), trees.whole("decision_type", nodes)
     categorical = (decisions & _CATEGORICAL) == 1
-    owners = np.repeat(np.arange(len(leaves)), nodes)
+    owners = np.repeat(np.arange(len(leaves), dtype=np.int32), nodes)
     first_word, words = np.zeros((2, len(owners)), np.int32)
     first_word[categorical], words[categorical], bits = _sets(
         trees, owners[categorical], thresholds[categorical]
     )
-    leaf_starts, node_starts = np.cumsum(leaves) - leaves, np.cumsum(nodes) - nodes
-    left, right = (trees.whole(name, nodes) for name in ("left_child", "right_child"))
-    children = np.stack([left, right], axis=1)
-    # ~(leaf + start) == ~leaf - start
-    starts = np.where(children >= 0, node_starts[owners, None], -leaf_starts[owners, None])
+    leaf_starts, node_starts = (
+        (np.cumsum(each) - each).astype(np.int32) for each in (leaves, nodes)
+    )
+    children = np.empty((len(owners), 2), np.int32)
+    for side, name in enumerate(("left_child", "right_child")):
+        child = trees.whole(name, nodes)
+        # ~(leaf + start) == ~leaf - start
+        children[:, side] = child + np.where(child >= 0, node_starts[owners], -leaf_starts[owners])
     return TreeArrays(
         task=task,
         features=features,
@@ -191,7 +223,7 @@ def _arrays(task: Task, features: tuple[str, ...], trees: _Trees) -> TreeArrays:
         missing_right=categorical | _missing_right(decisions, thresholds, categorical),
         first_word=first_word,
         words=words,
-        children=(children + starts).astype(np.int32),
+        children=children,
         bits=bits,
         leaf_counts=leaves.astype(np.int32),
         leaf_values=values,
@@ -222,7 +254,7 @@ def _missing_right(
 
 
 def _sets(
-    trees: _Trees, owners: NDArray[np.intp], numbers: Floats
+    trees: _Trees, owners: NDArray[np.int32], numbers: Floats
 ) -> tuple[Places, Places, NDArray[np.uint32]]:
     """First word and words of categorical nodes, and all bits.
 
@@ -258,13 +290,13 @@ def _check_references(arrays: TreeArrays) -> None:
     # In a forest every node but the roots, and every leaf but lone ones, is the child of exactly
     # one node.
     targets = np.concatenate([arrays.children.ravel(), arrays.roots])
-    if not np.array_equal(np.sort(targets), np.arange(-leaves, nodes)):
+    targets.sort()
+    if not np.array_equal(targets, np.arange(-leaves, nodes, dtype=np.int32)):
         raise ArtifactError("model text: left_child, right_child: found nodes that form no tree")
     if np.any(np.isnan(arrays.thresholds)):
         raise ArtifactError("model text: threshold: found nan; allowed: a number")
-    parents = np.repeat(np.arange(nodes), 2)
-    inner = arrays.children.ravel() >= 0
-    if np.any(arrays.children.ravel()[inner] <= parents[inner]):
+    parents = np.arange(nodes, dtype=np.int32)[:, None]
+    if np.any((arrays.children >= 0) & (arrays.children <= parents)):
         raise ArtifactError("model text: left_child, right_child: found a child before its parent")
     if not np.all(np.isfinite(arrays.leaf_values)):
         raise ArtifactError("model text: leaf_value: found a number that is not finite")

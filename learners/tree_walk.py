@@ -51,13 +51,12 @@ class TreeWalk:
         nodes, trees = len(arrays.split_features), len(arrays.roots)
         places = np.empty((2 * nodes + trees, 4), np.int32)
         roots = np.empty(trees, np.int32)
-        words = np.stack([arrays.first_word, arrays.words], axis=1)
         categorical = bool(arrays.words.any())
         sets = np.zeros((len(places) if categorical else 0, 2), np.int32)
         _lay_out(
             arrays.roots, arrays.leaf_counts, arrays.children, arrays.split_features,
-            rounded_down(arrays.thresholds).view(np.int32), arrays.missing_right, words,
-            len(arrays.features), roots, places, sets,
+            rounded_down(arrays.thresholds).view(np.int32), arrays.missing_right,
+            arrays.first_word, arrays.words, len(arrays.features), roots, places, sets,
         )  # fmt: skip
         both = (sets, arrays.bits) if categorical else (None, None)
         return cls(roots, places, *both)
@@ -76,8 +75,9 @@ def rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest float32 not above each: a float32 value is above both or above neither."""
     with np.errstate(over="ignore"):
         nearest = thresholds.astype(np.float32)
-    below = np.nextafter(nearest, np.float32(-np.inf))
-    return np.where(nearest.astype(np.float64) > thresholds, below, nearest)
+    above = nearest > thresholds
+    nearest[above] = np.nextafter(nearest[above], np.float32(-np.inf))
+    return nearest
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -96,6 +96,7 @@ def _lay_out(  # noqa: PLR0913  a kernel takes arrays, not objects
     split_features: NDArray[np.int32],
     thresholds: NDArray[np.int32],
     missing_right: NDArray[np.bool_],
+    first_word: NDArray[np.int32],
     words: NDArray[np.int32],
     width: int,
     roots: NDArray[np.int32],
@@ -117,9 +118,9 @@ def _lay_out(  # noqa: PLR0913  a kernel takes arrays, not objects
             places[place, _KEY] = _key(thresholds[node])
             places[place, _FEATURE] = split_features[node] + (width if missing_right[node] else 0)
             places[place, _LEFT], places[place, _LEAF] = left, 0
-            if words[node, 1] > 0:
+            if words[node] > 0:
                 places[place, _KEY] = _LOWEST  # always right, but for the categories of the set
-                sets[place] = words[node]
+                sets[place] = first_word[node], words[node]
             for side in range(2):
                 child = children[node, side]
                 if child < 0:
