@@ -1,19 +1,22 @@
 """What a swap costs those who ask meanwhile: 100 swaps a minute at half of full load, or none.
 
 Ours is `tidemill api` as `bench score` starts it, on one core; load, store, broker and the writer
-of models share the other. A closed loop finds the full load; then minutes with and without swaps
-take turns in the same two processes (which comes first alternates too), each an open loop at half
-of the full load. A swap is the dearest there is: a snapshot of another release, which is announced,
-read from the store, loaded from the disk (two are kept, four take turns), its signature and digests
-checked, tried out on recorded requests, and exchanged. In the minutes without, the same bytes are
-written at the same pace to where no api looks, so that the difference is the api's.
+of models share the other. A closed loop finds the full load; then parts of six seconds with and
+without swaps take turns in the same processes (which comes first alternates too), each an open loop
+at half of the full load. Parts are short because a shared machine has slow phases of some seconds,
+in which half of the full load is all that the core can do: they must meet both kinds alike. A swap
+is the dearest there is: a snapshot of another release, which is announced, read from the store,
+loaded from the disk (two are kept, four take turns), its signature and digests checked, tried out
+on recorded requests, and exchanged. In the parts without, the same bytes are written at the same
+pace to where no api looks, so that the difference is the api's.
 
 `p99_ratio` is the 99th percentile of all requests with swaps over that of all without; `failed` are
-those with swaps that were not answered with 200. `memory_more` is how much anonymous memory the api
-takes at most above the most it took in the first part, which has the same load and no swaps;
-`memory_slope` is its trend (Theil and Sen) over the last half. `model` is what one more model takes
-in a process that holds several, and `model_loading` the first with all that its loading needs.
-`--minutes` are those with swaps: 10 make 1,000.
+those with swaps that were not answered with 200. `pace` is what a fixed piece of work takes on the
+api's core in each part, in processor time: how fast the machine was. `memory_more` is how much
+anonymous memory the api takes at most above the most it took before the first part, under the same
+load and no swaps; `memory_slope` is its trend (Theil and Sen) over the last half. `model` is what
+one more model takes in a process that holds several, and `model_loading` the first with all that
+its loading needs. `--minutes` are those with swaps: 10 make 1,000.
 """
 
 from __future__ import annotations
@@ -40,6 +43,7 @@ from numpy.typing import NDArray
 from bench._cores import on, two_cores
 from bench._load import Load, ask, closed_loop
 from bench._open_loop import open_loop
+from bench._pace import Pace, watched
 from bench._result import own_versions, result
 from bench._score_world import World, make_world
 from bench._services import OURS, Running, running
@@ -50,14 +54,17 @@ from tidemill.registry import Registry
 from tidemill.settings import Settings
 
 CONNECTIONS, OPEN_CONNECTIONS = 64, 256
-SWAPS_A_MINUTE, RELEASES = 100, 4
+SWAPS_A_MINUTE, PARTS_A_MINUTE, RELEASES = 100, 10, 4
 PATIENCE_SECONDS, LOOK_SECONDS = 30.0, 1.0
 MEGABYTE, TOLERANCE = 1_000_000, 1e-9
 
 
 @dataclass(frozen=True)
 class Size:
-    """Minutes with swaps, in how many parts, and how long the full load is looked for."""
+    """Minutes with swaps, in how many parts, and how long the full load is looked for.
+
+    Half of it is then asked for six times as long, to see the memory that takes.
+    """
 
     minutes: float
     parts: int
@@ -105,6 +112,9 @@ class Found:
     rate: float
     before: int = 0
     loads: dict[bool, list[Load]] = field(default_factory=lambda: {True: [], False: []})
+    times: dict[bool, list[tuple[float, float]]] = field(
+        default_factory=lambda: {True: [], False: []}
+    )
     equal: bool = True
     swaps: int = 0
     refused: int = 0
@@ -184,12 +194,17 @@ def measure(
     full = uvloop.run(closed_loop(service.port, requests, CONNECTIONS, size.seconds))
     memory, (before, _) = Memory(service.pid), swaps_of(service.port, reader)
     found = Found(full.per_second / 2)
+    uvloop.run(_loaded(service.port, requests, found.rate, 6 * size.seconds, memory))
+    found.before = memory.most()
     for part in range(size.parts):
         for swapped in (False, True) if part % 2 == 0 else (True, False):
             pipe.send(Turn(size.swaps, size.part_seconds / size.swaps, swapped))
-            load = uvloop.run(_loaded(service.port, requests, found.rate, size, memory))
+            began = time.monotonic()
+            load = uvloop.run(
+                _loaded(service.port, requests, found.rate, size.part_seconds, memory)
+            )
+            found.times[swapped].append((began, time.monotonic()))
             _done(pipe)
-            found.before = found.before or memory.most()
             found.loads[swapped].append(load)
             found.equal &= _right(service, world)
     adopted, found.refused = swaps_of(service.port, reader)
@@ -198,11 +213,11 @@ def measure(
 
 
 async def _loaded(
-    port: int, requests: list[bytes], rate: float, size: Size, memory: Memory
+    port: int, requests: list[bytes], rate: float, seconds: float, memory: Memory
 ) -> Load:
     watching = asyncio.create_task(memory.watch())
     try:
-        return await open_loop(port, requests, OPEN_CONNECTIONS, rate, size.part_seconds)
+        return await open_loop(port, requests, OPEN_CONNECTIONS, rate, seconds)
     finally:
         watching.cancel()
 
@@ -226,7 +241,8 @@ def _right(service: Running, world: World) -> bool:
 
 def run(quick: bool, minutes: float = 10.0) -> dict[str, object]:
     """Start everything, take turns, and add up."""
-    size = Size(0.1, 2, 1.0) if quick else Size(minutes, max(2, round(minutes)), 10.0)
+    parts = max(2, round(PARTS_A_MINUTE * minutes))
+    size = Size(0.1, 2, 1.0) if quick else Size(minutes, parts, 10.0)
     kafka_home = None if quick else os.environ.get("KAFKA_HOME")
     skipped = {} if kafka_home else {"kafka": "--quick" if quick else "KAFKA_HOME is not set"}
     cores = two_cores()
@@ -240,14 +256,14 @@ def run(quick: bool, minutes: float = 10.0) -> dict[str, object]:
             keys = KeyFile(settings.home, world.plan.project.name)
             _, reader = keys.create(KeyRequest("look", ["read"]), "bench", time.time_ns() // 10**6)
             with running(OURS, world, cores) as service, on(cores.others):
-                with swapper(world, settings, releases) as (pipe, weights):
+                with swapper(world, settings, releases) as (pipe, weights), watched(cores) as pace:
                     found, memory = measure(service, world, size, pipe, reader)
     found.equal &= found.swaps == size.swaps * size.parts
-    return _told(found, memory, weights, skipped)
+    return _told(found, memory, pace, weights, skipped)
 
 
 def _told(
-    found: Found, memory: Memory, weights: list[int], skipped: dict[str, str]
+    found: Found, memory: Memory, pace: Pace, weights: list[int], skipped: dict[str, str]
 ) -> dict[str, object]:
     pairs = [
         float(np.percentile(swapped.latencies_ms, 99) / np.percentile(alone.latencies_ms, 99))
@@ -272,6 +288,8 @@ def _told(
         for share in (50, 99, 99.9):
             each = [load.percentile(share) for load in found.loads[swapped]]
             samples[f"p{str(share).replace('.', '_')}_{name}"] = ("ms", each)
+        paces = [pace.microseconds(*times) for times in found.times[swapped]]
+        samples[f"pace_{name}"] = ("us", paces)
     versions = own_versions("fastapi", "msgspec", "numpy", "uvicorn", "uvloop")
     equal = found.equal and not found.refused
     return result("swap", samples, equal=equal, ratios={}, skipped=skipped, versions=versions)

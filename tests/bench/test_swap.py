@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from bench._load import Load
+from bench._pace import Pace
 from bench.swap import MEGABYTE, Found, Memory, _told
 
 
@@ -28,11 +29,14 @@ def test_requests_with_swaps_are_compared_with_those_without() -> None:
     found.loads[True] += [load(*[3.0] * 100, failed=2), load(*[5.0] * 100)]
     found.loads[False] += [load(*[2.0] * 100, failed=7), load(*[2.0] * 100)]
     memory = Memory(1, [(0.0, 101 * MEGABYTE), (1.0, 103 * MEGABYTE), (2.0, 102 * MEGABYTE)])
-    told = _told(found, memory, [10 * MEGABYTE, 14 * MEGABYTE, 16 * MEGABYTE], {})
+    found.times[True], found.times[False] = [(0.0, 1.0), (3.0, 4.0)], [(1.5, 2.0), (5.0, 6.0)]
+    pace = Pace([(0.2, 100), (0.4, 300), (1.7, 150), (2.5, 900), (3.0, 180), (5.5, 170)])
+    told = _told(found, memory, pace, [10 * MEGABYTE, 14 * MEGABYTE, 16 * MEGABYTE], {})
     values = {name: each["value"] for name, each in told["measures"].items()}
     expected = {
         "swaps": 9, "refused": 0, "failed": 2, "failed_without": 7, "p99_ratio": 2.5,
         "p99_ratio_pairs": 2.0, "memory_more": 3, "model": 2, "model_loading": 4,
+        "pace_with": 190, "pace_without": 160,
     }  # fmt: skip
     assert expected == {name: values[name] for name in expected}
     assert told["answers_equal"] is True
@@ -41,6 +45,8 @@ def test_requests_with_swaps_are_compared_with_those_without() -> None:
 def test_an_api_that_refused_models_has_no_result() -> None:
     """Then its swaps were none."""
     found = Found(rate=100.0, before=0, refused=1)
-    for each in found.loads.values():
+    for swapped, each in found.loads.items():
         each.append(load(1.0))
-    assert _told(found, Memory(1, [(0.0, 0)]), [0, 0, 0], {})["answers_equal"] is False
+        found.times[swapped].append((0.0, 1.0))
+    told = _told(found, Memory(1, [(0.0, 0)]), Pace([(0.5, 200)]), [0, 0, 0], {})
+    assert told["answers_equal"] is False
