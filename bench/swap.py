@@ -13,10 +13,11 @@ pace to where no api looks, so that the difference is the api's.
 `p99_ratio` is the 99th percentile of all requests with swaps over that of all without; `failed` are
 those with swaps that were not answered with 200. `pace` is what a fixed piece of work takes on the
 api's core in each part, in processor time: how fast the machine was. `memory_more` is how much
-anonymous memory the api takes at most above the most it took before the first part, under the same
-load and no swaps; `memory_slope` is its trend (Theil and Sen) over the last half. `model` is what
-one more model takes in a process that holds several, and `model_loading` the first with all that
-its loading needs. `--minutes` are those with swaps: 10 make 1,000.
+anonymous memory the api takes at most above the most it took before the first part, without swaps,
+under the same load and with all its connections busy, as they are in a slow phase; `memory_slope`
+is its trend (Theil and Sen) over the last half. `model` is what one more model takes in a process
+that holds several, `model_text` the file it is read from, and `model_loading` the first with all
+that its loading needs. `--minutes` are those with swaps: 10 make 1,000.
 """
 
 from __future__ import annotations
@@ -63,7 +64,8 @@ MEGABYTE, TOLERANCE = 1_000_000, 1e-9
 class Size:
     """Minutes with swaps, in how many parts, and how long the full load is looked for.
 
-    Half of it is then asked for six times as long, to see the memory that takes.
+    Half of it is then asked for six times as long, to see the memory that takes, and all that as
+    many connections can ask for.
     """
 
     minutes: float
@@ -91,8 +93,12 @@ class Memory:
     async def watch(self) -> None:
         """Look until cancelled."""
         while True:
-            self.seen.append((time.monotonic(), anonymous_bytes(self.pid)))
+            self.look()
             await asyncio.sleep(LOOK_SECONDS)
+
+    def look(self) -> None:
+        """Look once."""
+        self.seen.append((time.monotonic(), anonymous_bytes(self.pid)))
 
     def most(self) -> int:
         """The most it took so far."""
@@ -110,6 +116,7 @@ class Found:
     """What the parts brought."""
 
     rate: float
+    text: int = 0
     before: int = 0
     loads: dict[bool, list[Load]] = field(default_factory=lambda: {True: [], False: []})
     times: dict[bool, list[tuple[float, float]]] = field(
@@ -193,8 +200,10 @@ def measure(
     _take(pipe, Turn(3, 0.2, served=True))  # what is loaded for the first time is not a swap
     full = uvloop.run(closed_loop(service.port, requests, CONNECTIONS, size.seconds))
     memory, (before, _) = Memory(service.pid), swaps_of(service.port, reader)
-    found = Found(full.per_second / 2)
+    found = Found(full.per_second / 2, world.model.stat().st_size)
     uvloop.run(_loaded(service.port, requests, found.rate, 6 * size.seconds, memory))
+    uvloop.run(closed_loop(service.port, requests, OPEN_CONNECTIONS, size.seconds))
+    memory.look()
     found.before = memory.most()
     for part in range(size.parts):
         for swapped in (False, True) if part % 2 == 0 else (True, False):
@@ -282,6 +291,7 @@ def _told(
         "memory_more": ("MB", [more]),
         "memory_slope": ("MB/h", [memory.slope()]),
         "model": ("MB", (np.diff(weights[1:]) / MEGABYTE).tolist()),
+        "model_text": ("MB", [found.text / MEGABYTE]),
         "model_loading": ("MB", [(weights[1] - weights[0]) / MEGABYTE]),
     }
     for swapped, name in ((True, "with"), (False, "without")):

@@ -25,7 +25,7 @@ def test_the_slope_is_the_trend_of_the_last_half() -> None:
 
 def test_requests_with_swaps_are_compared_with_those_without() -> None:
     """All of one kind with all of the other; failures are those with swaps."""
-    found = Found(rate=100.0, before=100 * MEGABYTE, swaps=9)
+    found = Found(rate=100.0, text=2 * MEGABYTE, before=100 * MEGABYTE, swaps=9)
     found.loads[True] += [load(*[3.0] * 100, failed=2), load(*[5.0] * 100)]
     found.loads[False] += [load(*[2.0] * 100, failed=7), load(*[2.0] * 100)]
     memory = Memory(1, [(0.0, 101 * MEGABYTE), (1.0, 103 * MEGABYTE), (2.0, 102 * MEGABYTE)])
@@ -36,7 +36,7 @@ def test_requests_with_swaps_are_compared_with_those_without() -> None:
     expected = {
         "swaps": 9, "refused": 0, "failed": 2, "failed_without": 7, "p99_ratio": 2.5,
         "p99_ratio_pairs": 2.0, "memory_more": 3, "model": 2, "model_loading": 4,
-        "pace_with": 190, "pace_without": 160,
+        "model_text": 2, "pace_with": 190, "pace_without": 160,
     }  # fmt: skip
     assert expected == {name: values[name] for name in expected}
     assert told["answers_equal"] is True
