@@ -87,12 +87,10 @@ def _spans(text: NDArray[np.uint8], names: NDArray[np.uint8], ends: Places) -> P
     (1 + trees, names, 2): the first are the head's, which ends, as each tree does, with an empty
     line.
     """
-    trees, line = 0, 0
-    while line < len(text):
-        equals, end = _line(text, line)
-        trees += equals >= 0 and _same(text[line:equals], _TREE)
-        line = end + 1
-    found = np.zeros((1 + trees, len(ends), 2), np.int64)
+    most = 2  # the head, and a tree that begins on the first line
+    for place in range(1, len(text)):
+        most += (text[place - 1] == _NEWLINE) & (text[place] == _TREE[0])
+    found = np.zeros((most, len(ends), 2), np.int64)
     block, within, line = 0, True, 0
     while line < len(text):
         equals, end = _line(text, line)
