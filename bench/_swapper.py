@@ -73,10 +73,10 @@ class Swapper:
         self._number = 0
 
     async def take(self, turn: Turn) -> None:
-        """Write what a turn asks for, evenly spaced."""
+        """Write what a turn asks for, evenly spaced, the first half a gap from now."""
         began = time.perf_counter()
         for place in range(turn.count):
-            await asyncio.sleep(max(0.0, began + place * turn.gap - time.perf_counter()))
+            await asyncio.sleep(max(0.0, began + (place + 0.5) * turn.gap - time.perf_counter()))
             await self._write(self._learner if turn.served else NOWHERE, announced=turn.served)
 
     async def _write(self, learner: str, *, announced: bool) -> None:
