@@ -35,7 +35,7 @@ class Pace:
 
 @contextmanager
 def watched(cores: Cores) -> Iterator[Pace]:
-    """Time the service's core meanwhile; what was seen is there afterwards."""
+    """Time the service's core meanwhile, at least once; what was seen is there afterwards."""
     pace, context = Pace(), multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     with on(cores.others):
@@ -44,16 +44,17 @@ def watched(cores: Cores) -> Iterator[Pace]:
     try:
         yield pace
         here.send(None)
-        if here.poll(_PATIENCE_SECONDS):
-            pace.seen += here.recv()
+        if not here.poll(_PATIENCE_SECONDS):
+            raise TimeoutError("the watch over the core's pace did not answer")
+        pace.seen += here.recv()
     finally:
         process.terminate()
         process.join(_PATIENCE_SECONDS)
 
 
 def _watch(cores: Cores, pipe: Connection) -> None:
-    seen = []
-    while not pipe.poll(_GAP_SECONDS):
+    seen: list[tuple[float, float]] = []
+    while not seen or not pipe.poll(_GAP_SECONDS):
         with on(cores.service):
             seen.append((time.monotonic(), _work() * 1e6))
     pipe.send(seen)
