@@ -23,9 +23,9 @@ from learners.learner import Scores, Vectors
 from learners.linear.frozen import FrozenLinear
 from learners.net.frozen_net import FrozenNet
 from learners.net.int8 import FORMAT_INT8
-from learners.net.tensor_file import read_tensors
 from learners.own_model import OwnRelease, declared_trainer, maker_of
 from learners.release import ModelFile, read_model
+from learners.tensor_file import read_tensors
 from learners.trees import FrozenTrees
 from tidemill.declaration import Project
 from tidemill.errors import ArtifactError, DeclarationError, SettingsError

@@ -30,7 +30,7 @@ from batch.training_set import Compute, TrainingSet
 from features.archive.events import Rules
 from features.archive.point_in_time import vectors_at
 from features.plan import FeaturePlan
-from learners.release import ModelFile
+from learners.release import ModelFile, release_files
 from tidemill.clock import Clock
 from tidemill.registry import Manifest, Registry
 from tidemill.signature import Keys
@@ -214,7 +214,7 @@ class Stages:
             name = self._own_release
             if name is None:
                 manifest = self._manifest(settings, made_of, report)
-                name = self.registry.publish(manifest, {model.name: model.data}).release
+                name = self.registry.publish(manifest, release_files(model)).release
             return {"release.txt": name.encode()}
 
         release = self.run.stage("publish", publish)["release.txt"].decode()

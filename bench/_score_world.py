@@ -27,6 +27,7 @@ from features.plan import FeaturePlan, compile_plan
 from features.redis.client import redis_client
 from features.redis.store import RedisStore
 from features.replay import Replayer
+from learners.release import TREES_FILE, ModelFile, release_files
 from tidemill.api_keys import KeyFile, KeyRequest
 from tidemill.durations import MINUTE_MS
 from tidemill.loading import load_project
@@ -110,7 +111,9 @@ def _loaded(folder: Path, endpoints: Endpoints, *, apache: bool) -> World:
     manifest = Manifest(
         RELEASE, plan.project.name, schema.hash, list(schema.names), 0, 0, 0, 1, {}, {}, {}, {}
     )
-    registry_of(settings, plan.project.name).publish(manifest, {"model.txt": text})
+    registry_of(settings, plan.project.name).publish(
+        manifest, release_files(ModelFile(TREES_FILE, text))
+    )
     request = KeyRequest("bench", ["score"])
     _, key = KeyFile(settings.home, plan.project.name).create(request, "bench", _now_ms())
     vectors = vectors_of(replayer, pairs)

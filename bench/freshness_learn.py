@@ -39,7 +39,7 @@ from cli.demo.processes import Child, answers, child, command
 from cli.kafka_bus import ensure_topics
 from cli.services.embedded import Endpoints
 from cli.services.ports import free_port
-from learners.release import TREES_FILE
+from learners.release import TREES_FILE, ModelFile, release_files
 from tidemill.registry import Manifest, Registry
 from tidemill.topics import EXAMPLES, LABELS, MODELS
 from tidemill.wire import Announcement, Example, decode
@@ -266,7 +266,7 @@ def _publish(bench: Bench, trees: int) -> None:
         RELEASE, bench.plan.project.name, schema.hash, [*schema.names], 1, 0, 1, 20_000, {}, {}, {},
         {},
     )  # fmt: skip
-    registry.publish(manifest, {TREES_FILE: text})
+    registry.publish(manifest, release_files(ModelFile(TREES_FILE, text)))
 
 
 @contextmanager

@@ -50,6 +50,7 @@ from bench._result import own_versions, result
 from bench._score_world import World, make_world
 from bench._services import OURS, Running, running
 from bench._swapper import Target, Turn, anonymous_bytes, run_swapper
+from learners.release import TREES_FILE, ModelFile, release_files
 from learners.trees import FrozenTrees
 from tidemill.api_keys import KeyFile, KeyRequest
 from tidemill.registry import Registry
@@ -170,11 +171,10 @@ def publish(world: World, settings: Settings) -> list[str]:
     registry = Registry(settings.home, world.plan.project.name)
     (first,) = registry.names()
     manifest = registry.manifest(first)
+    files = release_files(ModelFile(TREES_FILE, world.model.read_bytes()))
     for _ in range(RELEASES - 1):
         name = registry.next_name()
-        registry.publish(
-            msgspec.structs.replace(manifest, release=name), {"model.txt": world.model.read_bytes()}
-        )
+        registry.publish(msgspec.structs.replace(manifest, release=name), files)
     return registry.names()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.decimals import Floats, Places, read_decimals
+from learners.tree_arrays import TreeArrays, check_trees, starts
 from tidemill.errors import ArtifactError
 from tidemill.tasks import BINARY, REGRESSION, Task
 
@@ -31,34 +31,6 @@ _TREE, _LAST = (np.frombuffer(word, np.uint8) for word in (b"Tree", b"end of tre
 _NEWLINE, _EQUALS = np.uint8(ord("\n")), np.uint8(ord("="))
 
 
-@dataclass(frozen=True, slots=True)
-class TreeArrays:
-    """All trees of a model as arrays over their nodes and leaves, in the model's order.
-
-    A child that is not negative is a node's number, else the bitwise complement of a leaf's. A
-    categorical node goes left when the category's bit is set in its `words` 32-bit words of `bits`
-    from `first_word` on; a numerical node has no words and goes left when the value is at most
-    `thresholds`.
-    """
-
-    task: Task
-    features: tuple[str, ...]
-    roots: NDArray[np.int32]  # (trees,)
-    split_features: NDArray[np.int32]  # (nodes,)
-    thresholds: NDArray[np.float64]  # (nodes,)
-    missing_right: NDArray[np.bool_]  # (nodes,) where NaN goes
-    first_word: NDArray[np.int32]  # (nodes,)
-    words: NDArray[np.int32]  # (nodes,)
-    children: NDArray[np.int32]  # (nodes, 2) left, right
-    bits: NDArray[np.uint32]
-    leaf_counts: NDArray[np.int32]  # (trees,)
-    leaf_values: NDArray[np.float64]  # (leaves,)
-    # (leaves,) sum of p(1-p) of the training rows in the leaf; a regression's: their number
-    leaf_weights: NDArray[np.float64]
-    # (leaves,) number of the training rows in the leaf; its weight where the text has no counts
-    leaf_covers: NDArray[np.float64]
-
-
 def parse_model(text: bytes) -> TreeArrays:
     """Read a classifier of two classes or a regression.
 
@@ -69,7 +41,7 @@ def parse_model(text: bytes) -> TreeArrays:
     if len(spans) == 1:
         raise ArtifactError("model text: found no tree; allowed: one or more")
     arrays = _arrays(task, features, _Trees(text, spans[1:]))
-    _check_references(arrays)
+    check_trees(arrays, "model text")
     return arrays
 
 
@@ -204,9 +176,7 @@ def _arrays(task: Task, features: tuple[str, ...], trees: _Trees) -> TreeArrays:
     first_word[categorical], words[categorical], bits = _sets(
         trees, owners[categorical], thresholds[categorical]
     )
-    leaf_starts, node_starts = (
-        (np.cumsum(each) - each).astype(np.int32) for each in (leaves, nodes)
-    )
+    leaf_starts, node_starts = starts(leaves), starts(nodes)
     children = np.empty((len(owners), 2), np.int32)
     for side, name in enumerate(("left_child", "right_child")):
         child = trees.whole(name, nodes)
@@ -215,7 +185,6 @@ def _arrays(task: Task, features: tuple[str, ...], trees: _Trees) -> TreeArrays:
     return TreeArrays(
         task=task,
         features=features,
-        roots=np.where(leaves > 1, node_starts, ~leaf_starts).astype(np.int32),
         split_features=trees.whole("split_feature", nodes),
         thresholds=np.where(categorical, 0.0, thresholds),
         missing_right=categorical | _missing_right(decisions, thresholds, categorical),
@@ -277,24 +246,3 @@ def _sets(
         raise ArtifactError(f"model text: threshold: found {found}; allowed: a set of categories")
     sets = starts[owners] + numbers.astype(np.int64)
     return (np.cumsum(lengths) - lengths)[owners] + firsts[sets], sizes[sets], bits
-
-
-def _check_references(arrays: TreeArrays) -> None:
-    """A kernel follows these numbers without looking: none may point outside or in a circle."""
-    nodes, leaves = len(arrays.split_features), len(arrays.leaf_values)
-    features = arrays.split_features
-    if np.any((features < 0) | (features >= len(arrays.features))):
-        raise ArtifactError("model text: split_feature: found a number without a feature")
-    # In a forest every node but the roots, and every leaf but lone ones, is the child of exactly
-    # one node.
-    targets = np.concatenate([arrays.children.ravel(), arrays.roots])
-    targets.sort()
-    if not np.array_equal(targets, np.arange(-leaves, nodes, dtype=np.int32)):
-        raise ArtifactError("model text: left_child, right_child: found nodes that form no tree")
-    if np.any(np.isnan(arrays.thresholds)):
-        raise ArtifactError("model text: threshold: found nan; allowed: a number")
-    parents = np.arange(nodes, dtype=np.int32)[:, None]
-    if np.any((arrays.children >= 0) & (arrays.children <= parents)):
-        raise ArtifactError("model text: left_child, right_child: found a child before its parent")
-    if not np.all(np.isfinite(arrays.leaf_values)):
-        raise ArtifactError("model text: leaf_value: found a number that is not finite")

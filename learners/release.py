@@ -8,6 +8,7 @@ from itertools import zip_longest
 
 from learners.learner import Frozen
 from learners.own_model import FrozenOwn
+from learners.tree_arrays import read_arrays, write_arrays
 from learners.trees import FrozenTrees
 from tidemill.declaration import Project
 from tidemill.errors import ArtifactError
@@ -18,6 +19,8 @@ from tidemill.topics import EXAMPLES
 TREES_FILE = "model.txt"
 LINEAR_FILE = "linear.msgpack"
 NET_FILE = "net.safetensors"
+ARRAYS_FILE = "trees.safetensors"
+"""What `TREES_FILE` says, for those who load it again and again: see `learners.tree_arrays`."""
 OWN_FILE = "own.model"
 _SEQUENCE = "sequence:"  # in a manifest's offsets
 
@@ -43,12 +46,34 @@ def load_release(registry: Registry, name: str, project: Project) -> Frozen:
         raise ArtifactError(
             f"release {name}: schema: found {manifest.schema}; allowed: {schema.hash}"
         )
-    release = read_model(read_model_file(registry, manifest), project)
+    release = _read_release(registry, manifest, project)
     if release.features != schema.names:
         pairs = zip_longest(release.features, schema.names)
         found, allowed = next(pair for pair in pairs if pair[0] != pair[1])
         raise ArtifactError(f"release {name}: features: found {found}; allowed there: {allowed}")
     return release
+
+
+def _read_release(registry: Registry, manifest: Manifest, project: Project) -> Frozen:
+    if ARRAYS_FILE not in manifest.files:
+        return read_model(read_model_file(registry, manifest), project)
+    # What the file's bytes are read into is gone before anything is made of the arrays.
+    arrays, text = read_arrays(registry.read(manifest, ARRAYS_FILE))
+    allowed = manifest.files.get(TREES_FILE)
+    if text != allowed:
+        raise ArtifactError(
+            f"release {manifest.release}: {ARRAYS_FILE}: found trees of {text}; allowed: {allowed}"
+        )
+    return FrozenTrees(arrays, text)
+
+
+def release_files(model: ModelFile) -> dict[str, bytes]:
+    """The files of a release of this model. Raises ArtifactError for a text of no trees."""
+    files = {model.name: model.data}
+    if model.name == TREES_FILE:
+        trees = FrozenTrees.parse(model.data)
+        files[ARRAYS_FILE] = write_arrays(trees.arrays, trees.digest)
+    return files
 
 
 def trained_to(manifest: Manifest) -> tuple[int, dict[int, int]]:

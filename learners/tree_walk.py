@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.learner import Vectors
-from learners.lightgbm_text import TreeArrays
+from learners.tree_arrays import TreeArrays
 
 LANES = 8  # trees walked together: the deepest of them is waited for
 CHUNK = 16  # rows that the same trees are walked for while they are in the cache

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from learners.explain.paths import Paths
 from learners.learner import Scores, Vectors
-from learners.lightgbm_text import TreeArrays, parse_model
+from learners.lightgbm_text import parse_model
+from learners.tree_arrays import TreeArrays
 from learners.tree_walk import TreeWalk
 from tidemill.tasks import Task
 

@@ -13,7 +13,7 @@ from math import isfinite
 import numpy as np
 from numpy.typing import NDArray
 
-from learners.lightgbm_text import TreeArrays
+from learners.tree_arrays import TreeArrays
 from learners.tree_walk import rounded_down
 from tidemill.tasks import Task
 

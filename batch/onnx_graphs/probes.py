@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.learner import Frozen, Vectors
-from learners.lightgbm_text import TreeArrays
 from learners.linear.frozen import FrozenLinear
 from learners.net.frozen_net import FrozenNet
+from learners.tree_arrays import TreeArrays
 from learners.tree_walk import rounded_down
 from learners.trees import FrozenTrees
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from onnx import helper
 
 from batch.onnx_graphs.graph import INPUT, ML, Graph
-from learners.lightgbm_text import TreeArrays
+from learners.tree_arrays import TreeArrays
 
 _AT_MOST, _MEMBER = 0, 6  # modes of a node
 _SUM = 1

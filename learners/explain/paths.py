@@ -8,7 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learners.lightgbm_text import TreeArrays
+from learners.tree_arrays import TreeArrays
 
 _LANES = 4  # numbers that a processor handles at once: points come in multiples of so many
 

@@ -15,7 +15,7 @@ from learners.net.loss import predictions_of
 from learners.net.network import Network
 from learners.net.shape import NetShape
 from learners.net.table import RARE, Candidates, EmbeddingTable, Rows, Turnover
-from learners.net.tensor_file import read_tensors, write_tensors
+from learners.tensor_file import read_tensors, write_tensors
 from tidemill.errors import ArtifactError
 from tidemill.schema import FeatureSchema
 from tidemill.tasks import Task

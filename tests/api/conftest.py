@@ -17,6 +17,7 @@ from features.inspection.look import Inspector
 from features.plan import FeaturePlan, compile_plan
 from features.store import MemoryStore
 from features.vectors import VectorReader
+from learners.release import TREES_FILE, ModelFile, release_files
 from learners.snapshot import Snapshot, digest
 from learners.tree_head import TreeHead as Head
 from learners.trees import FrozenTrees
@@ -122,7 +123,7 @@ class World:
         manifest = Manifest(
             name, "payments", schema or self.plan.schema.hash, features, 0, 0, 0, 1, {}, {}, {}, {}
         )
-        self.registry.publish(manifest, {"model.txt": self.model_text})
+        self.registry.publish(manifest, release_files(ModelFile(TREES_FILE, self.model_text)))
 
     def write_snapshot(
         self, number: int, release: str = "r0001", **changes: object

@@ -25,6 +25,7 @@ from cli.services.embedded import Endpoints, embedded_services
 from cli.services.kafka import LocalKafka
 from cli.services.ports import free_port
 from cli.services.valkey import EmbeddedValkey
+from learners.release import TREES_FILE, ModelFile, release_files
 from tidemill.registry import Manifest, Registry
 
 MakeService = Callable[..., Service]
@@ -55,7 +56,7 @@ def publish(tmp_path: Path, model_text: bytes) -> Callable[[], str]:
         manifest = Manifest(
             name, PROJECT.name, schema, PROJECT.feature_names, 1, 0, 1, 600, {}, {}, {}, {}
         )
-        registry.publish(manifest, {"model.txt": model_text})
+        registry.publish(manifest, release_files(ModelFile(TREES_FILE, model_text)))
         return name
 
     return release

@@ -19,7 +19,7 @@ from cli.demo.history import History, data_folder, read_history
 from cli.demo.messages import request_bodies
 from cli.demo.timeline import rows
 from features.plan import compile_plan
-from learners.release import TREES_FILE
+from learners.release import TREES_FILE, ModelFile, release_files
 from learners.trees import FrozenTrees
 from tidemill.durations import DAY_MS, HOUR_MS
 from tidemill.loading import load_project
@@ -154,5 +154,5 @@ def publish(registry: Registry, model: bytes, rows_used: int, offsets: dict[str,
         name, registry.folder.name, PLAN.schema.hash, [*PLAN.schema.names], 1, 0, 1, rows_used,
         offsets, {}, {}, {},
     )  # fmt: skip
-    registry.publish(manifest, {TREES_FILE: model})
+    registry.publish(manifest, release_files(ModelFile(TREES_FILE, model)))
     return name

@@ -24,6 +24,7 @@ from features.freshness import applied_offsets
 from features.plan import FeaturePlan, compile_plan
 from features.redis.store import RedisStore
 from features.replay import Replayer
+from learners.release import TREES_FILE, ModelFile, release_files
 from learners.snapshot import Snapshot
 from tidemill.clock import SystemClock
 from tidemill.loading import load_project
@@ -78,7 +79,7 @@ class World:
         manifest = Manifest(
             name, plan.project.name, plan.schema.hash, names, 1, 0, 1, 600, {}, {}, {}, {}
         )
-        registry.publish(manifest, {"model.txt": text})
+        registry.publish(manifest, release_files(ModelFile(TREES_FILE, text)))
         return name
 
     async def announce(self, release: str) -> None:

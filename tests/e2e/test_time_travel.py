@@ -18,6 +18,7 @@ from processes import FAST_SESSION, PROJECT_FILE, until
 from traffic import START_MS
 
 from batch.publish.orders import Order, challenge
+from learners.release import TREES_FILE, ModelFile, release_files
 from tidemill.registry import Manifest, Registry
 from tidemill.topics import EVENTS, EXAMPLES, MODELS, PREDICTIONS
 from tidemill.wire import Announcement, Example, Prediction, decode
@@ -110,7 +111,8 @@ async def _publish(service, registry, seed, offsets):
         name, PROJECT.name, PLAN.schema.hash, PROJECT.feature_names, 1, 0, 1, 600, offsets,
         {}, {}, {}, role=role,
     )  # fmt: skip
-    registry.publish(manifest, {"model.txt": await asyncio.to_thread(_model, seed)})
+    text = await asyncio.to_thread(_model, seed)
+    registry.publish(manifest, release_files(ModelFile(TREES_FILE, text)))
     if role == "challenger":
         order = Order("test", int(time.time() * 1000), "to answer half of it")
         assert challenge(registry, name, 0.5, order) is not None

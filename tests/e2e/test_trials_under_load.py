@@ -18,7 +18,7 @@ from trial_traffic import RATE, Crossings
 
 from features.plan import compile_plan
 from features.redis.store import RedisStore
-from learners.release import TREES_FILE
+from learners.release import TREES_FILE, ModelFile, release_files
 from learners.snapshot import Snapshot
 from streams.snapshots import read_missing
 from tidemill.loading import load_project
@@ -180,7 +180,7 @@ def _publish(registry, model, role):
         registry.next_name(), PROJECT.name, PLAN.schema.hash, [*PLAN.schema.names], 1, 0, 1, 2_000,
         {}, {}, {}, {}, role=role,
     )  # fmt: skip
-    registry.publish(manifest, {TREES_FILE: model})
+    registry.publish(manifest, release_files(ModelFile(TREES_FILE, model)))
 
 
 def _check_answers(traffic):

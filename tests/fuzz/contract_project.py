@@ -36,6 +36,7 @@ def prepare(file: Path, home: Path, redis_url: str) -> str:
     from features.redis.client import redis_client
     from features.redis.store import RedisStore
     from features.replay import Replayer
+    from learners.release import TREES_FILE, ModelFile, release_files
     from tidemill.api_keys import SCOPES, KeyFile, KeyRequest
     from tidemill.loading import load_project
     from tidemill.registry import Manifest
@@ -56,7 +57,7 @@ def prepare(file: Path, home: Path, redis_url: str) -> str:
     for name in ("r0001", "r0002"):
         registry.publish(
             Manifest(name, *[getattr(manifest, f) for f in manifest.__struct_fields__[1:]]),
-            {"model.txt": text},
+            release_files(ModelFile(TREES_FILE, text)),
         )
     replayer, names = Replayer(plan), names_of(plan, settings)
     columns = {

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from releases import regression_release, release, synthetic
 
-from learners.lightgbm_text import TreeArrays, parse_model
+from learners.lightgbm_text import parse_model
+from learners.tree_arrays import TreeArrays
 from tidemill.errors import ArtifactError
 
 HEAD = """\

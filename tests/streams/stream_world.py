@@ -13,6 +13,7 @@ import numpy as np
 from features.decoding import EventDecoder
 from features.plan import FeaturePlan, compile_plan
 from features.store import Commit, MemoryStore
+from learners.release import TREES_FILE, ModelFile, release_files
 from streams.alerts import Alerts
 from streams.archive import Archive
 from streams.context import Context
@@ -198,7 +199,8 @@ class World:
             offsets=dict(offsets or {}), metrics={}, files={}, parameters={},
         )  # fmt: skip
         manifest = msgspec.structs.replace(manifest, **changes)
-        return self.registry.publish(manifest, {"model.txt": model_text(seed)}).release
+        files = release_files(ModelFile(TREES_FILE, model_text(seed)))
+        return self.registry.publish(manifest, files).release
 
     def dead_letters(self) -> list[DeadLetter]:
         """Every dead letter so far."""

@@ -409,7 +409,7 @@ async def test_what_the_champion_left_out_an_arm_leaves_out_too(tmp_path: Path) 
 async def test_a_damaged_arm_does_not_stop_the_others(tmp_path: Path) -> None:
     """It is said once."""
     world = world_at(tmp_path, challengers=2)
-    (world.registry.folder / "r0002" / "model.txt").write_bytes(b"tampered")
+    (world.registry.folder / "r0002" / "trees.safetensors").write_bytes(b"tampered")
     feed(world, examples(range(5), {**EQUAL, "r0003": 0.3}))
     _, step = await both(world)
     assert ["r0003"] == list(step.step.hosted)

@@ -235,7 +235,7 @@ async def test_a_bad_release_is_refused(world: World, flaw: str) -> None:
     if flaw == "schema":
         world.publish(schema="another")
     else:
-        (world.registry.folder / world.publish() / "model.txt").write_bytes(b"tampered")
+        (world.registry.folder / world.publish() / "trees.safetensors").write_bytes(b"tampered")
     reader.step.wake()
     await reader.try_read()
     world.example(1)
@@ -421,7 +421,7 @@ async def test_a_release_that_cannot_be_used_is_told_of_until_another_is_wanted(
     world.publish()
     reader = await world.reader(world.learn).start()
     await reader.read_all()
-    (world.registry.folder / world.publish() / "model.txt").write_bytes(b"tampered")
+    (world.registry.folder / world.publish() / "trees.safetensors").write_bytes(b"tampered")
     reader.step.wake()
     await reader.read_all()
     step = reader.step

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from learners.learner import Scores
-from learners.net.tensor_file import read_tensors, write_tensors
+from learners.tensor_file import read_tensors, write_tensors
 from tidemill.durable import write_whole
 from tidemill.errors import ArtifactError
 

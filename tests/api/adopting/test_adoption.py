@@ -137,7 +137,7 @@ async def test_a_release_of_another_schema_is_passed_over(world):
 async def test_a_damaged_release_is_refused(world):
     """A model file whose digest does not fit is not parsed."""
     world.release()
-    file = world.registry.folder / "r0001" / "model.txt"
+    file = world.registry.folder / "r0001" / "trees.safetensors"
     file.write_bytes(file.read_bytes() + b"#")
     await world.service.adoption.adopt_newest()
     assert ("prior", 0) == version(world)

@@ -213,7 +213,7 @@ async def test_a_damaged_challenger_is_refused_once(served):
     """It has no model, and the next look does not try it again."""
     served.challenge(share=0.5)
     served.beside.clear()
-    file = served.registry.folder / "r0002" / "model.txt"
+    file = served.registry.folder / "r0002" / "trees.safetensors"
     file.write_bytes(file.read_bytes() + b"#")
     for _ in range(3):
         await served.service.serving.arms.look()

@@ -9,6 +9,7 @@ from payments import make_project, train_model
 
 from api.adopting.cut_over import ALERT
 from features.plan import compile_plan
+from learners.release import TREES_FILE, ModelFile, release_files
 from tidemill import RequestFeature, Trial, Window
 from tidemill.errors import DeclarationError
 from tidemill.registry import Manifest
@@ -44,7 +45,7 @@ def publish(world, text: bytes, name: str = "r0002", plan=LARGER) -> None:
     manifest = Manifest(
         name, "payments", plan.schema.hash, list(plan.schema.names), 0, 0, 0, 1, {}, {}, {}, {}
     )
-    world.registry.publish(manifest, {"model.txt": text})
+    world.registry.publish(manifest, release_files(ModelFile(TREES_FILE, text)))
 
 
 def alerts(world) -> list[tuple[str, str, str]]:
@@ -182,7 +183,7 @@ async def test_a_damaged_release_changes_nothing(served, larger_text):
     """The new schema's only release fails its checks: the old one goes on, and an alert says so."""
     served.declared = larger_project
     publish(served, larger_text)
-    (served.registry.folder / "r0002" / "model.txt").write_bytes(b"tampered")
+    (served.registry.folder / "r0002" / "trees.safetensors").write_bytes(b"tampered")
     await served.service.cut_over.look()
     assert served.plan.schema.hash == served.service.serving.schema
     assert [(ALERT, "began", "release r0002: refused, see the log")] == alerts(served)

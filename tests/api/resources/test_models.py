@@ -158,7 +158,7 @@ async def test_a_body_that_is_no_json_is_400_or_422(ordered, body):
 
 async def test_a_damaged_release_is_refused(ordered, world):
     """An order for it is a conflict that says why; the list names the problem."""
-    (world.registry.folder / "r0001" / "model.txt").write_bytes(b"other")
+    (world.registry.folder / "r0001" / "trees.safetensors").write_bytes(b"other")
     reply = await ordered.post(f"{MODELS}/r0001:promote", ORDER)
     assert (409, "damaged_release") == (reply.status, reply.json["cause"])
     (world.registry.folder / "r0001" / "manifest.json").write_bytes(b"{}")

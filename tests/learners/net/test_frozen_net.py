@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from releases import synthetic
 
 from learners.net.frozen_net import FrozenNet, net_bytes
-from learners.net.tensor_file import read_tensors, write_tensors
+from learners.tensor_file import read_tensors, write_tensors
 from tidemill.errors import ArtifactError
 
 

@@ -14,7 +14,7 @@ from releases import synthetic
 from learners.net.embedding_net import EmbeddingNet
 from learners.net.frozen_net import FrozenNet, net_bytes
 from learners.net.int8 import dequantized, quantized
-from learners.net.tensor_file import read_tensors, write_tensors
+from learners.tensor_file import read_tensors, write_tensors
 from tidemill.errors import ArtifactError
 
 

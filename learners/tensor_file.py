@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 
 from tidemill.errors import ArtifactError
 
-_DTYPES = {"F32": "<f4", "F64": "<f8", "I64": "<i8", "U32": "<u4", "I8": "|i1", "U8": "|u1"}
+_DTYPES = {
+    "F64": "<f8", "I64": "<i8", "F32": "<f4", "I32": "<i4", "U32": "<u4", "I8": "|i1", "U8": "|u1",
+    "BOOL": "|b1",
+}  # fmt: skip
 _NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _WORDS = "__metadata__"
 _MOST_HEADER_BYTES = 1_000_000
@@ -35,7 +38,8 @@ def write_tensors(arrays: Mapping[str, NDArray[Any]], words: Mapping[str, str]) 
     """A file of arrays of the dtypes above and some words; equal input, equal bytes."""
     header: dict[str, Any] = {_WORDS: dict(sorted(words.items()))}
     chunks, at = [], 0
-    for name, array in sorted(arrays.items()):
+    # The widest first, so that each begins at a multiple of its own width.
+    for name, array in sorted(arrays.items(), key=lambda each: (-each[1].itemsize, each[0])):
         dtype = np.dtype(array.dtype).newbyteorder("<").str
         data = np.ascontiguousarray(array).astype(dtype, copy=False).tobytes()
         place = (at, at + len(data))
@@ -73,4 +77,7 @@ def _array(name: str, entry: _Entry, body: memoryview) -> NDArray[Any]:
             f"tensor {name}: found shape {entry.shape} in bytes {start} to {end} of {len(body)}; "
             "allowed: as many bytes as the shape has"
         )
-    return np.frombuffer(body[start:end], dtype).reshape(entry.shape)
+    found = np.frombuffer(body[start:end], dtype).reshape(entry.shape)
+    if entry.dtype == "BOOL" and (found.view(np.uint8) > 1).any():
+        raise ArtifactError(f"tensor {name}: found a byte above 1; allowed for BOOL: 0 and 1")
+    return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from learners.net.tensor_file import read_tensors, write_tensors
+from learners.tensor_file import read_tensors, write_tensors
 from tidemill.errors import ArtifactError
 
 ARRAYS = {
