@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import os
 import sys
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ import msgspec
 import structlog
 import uvloop
 
+from api.adopting import heap
 from api.http.app import create_app
 from api.http.patience import Bounds
 from api.http.server import bind, serve_on
@@ -45,7 +44,6 @@ ANNOUNCEMENT_WAIT_MS = 50
 # A thread that loads a model gives way to the loop within this time; by Python's own 5 ms each of
 # the answers given meanwhile would be later.
 _GIVE_WAY_SECONDS = 0.0001
-_M_ARENA_MAX = -8  # malloc.h
 # Hundreds of requests under way hold fewer objects, and are part of no cycle. At Python's own 700
 # each group of them would be looked through, and what it holds taken for something that stays.
 GARBAGE_THRESHOLDS = (10_000, 10, 10)
@@ -54,7 +52,7 @@ GARBAGE_THRESHOLDS = (10_000, 10, 10)
 def run_api(file: Path, settings: Settings, place: Place) -> None:
     """Serve a project file until SIGTERM or SIGINT, by this process alone or as one of several."""
     sys.setswitchinterval(_GIVE_WAY_SECONDS)
-    _share_one_heap()
+    heap.share_one()
     if place.shared:
         structlog.contextvars.bind_contextvars(process=place.member)
     uvloop.run(serve(file, place.settings(settings), place))
@@ -78,16 +76,6 @@ async def serve(file: Path, settings: Settings, place: Place) -> None:
         app = scoring_app(clients, file, tracing)
         settled = partial(_settle, place)
         await serve_on(app, listener, settled, admin=admin_listener, bounds=bounds)
-
-
-def _share_one_heap() -> None:
-    """Let all threads use one heap: what a swap frees in it is what the next one takes.
-
-    glibc would keep one for each thread that ever loaded a model, and never give back what is free
-    in the middle of it. Other C libraries have no such setting.
-    """
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _settle(place: Place) -> None:

@@ -57,7 +57,6 @@ def load_release(registry: Registry, name: str, project: Project) -> Frozen:
 def _read_release(registry: Registry, manifest: Manifest, project: Project) -> Frozen:
     if ARRAYS_FILE not in manifest.files:
         return read_model(read_model_file(registry, manifest), project)
-    # What the file's bytes are read into is gone before anything is made of the arrays.
     arrays, text = read_arrays(registry.read(manifest, ARRAYS_FILE))
     allowed = manifest.files.get(TREES_FILE)
     if text != allowed:

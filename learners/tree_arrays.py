@@ -6,7 +6,7 @@ release writes it once, who serves reads it at every swap.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -37,7 +37,7 @@ _KINDS: dict[str, tuple[type[np.generic], tuple[str | int, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class TreeArrays:
-    """All trees of a model as arrays over their nodes and leaves, in the model's order.
+    """All trees of a model as arrays over their nodes and leaves, in the model's order; read only.
 
     A child that is not negative is a node's number, else the bitwise complement of a leaf's. A
     categorical node goes left when the category's bit is set in its `words` 32-bit words of `bits`
@@ -60,6 +60,11 @@ class TreeArrays:
     leaf_weights: NDArray[np.float64]
     # (leaves,) number of the training rows in the leaf; its weight where the text has no counts
     leaf_covers: NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        # However they were read: one array type is one compiled kernel.
+        for name in _KINDS:
+            getattr(self, name).flags.writeable = False
 
     @property
     def roots(self) -> NDArray[np.int32]:
@@ -91,7 +96,7 @@ def write_arrays(arrays: TreeArrays, text_digest: str) -> bytes:
 
 
 def read_arrays(data: bytes) -> tuple[TreeArrays, str]:
-    """What `write_arrays` wrote, copied, and the text's SHA-256. Raises ArtifactError."""
+    """What `write_arrays` wrote, views of it, and the text's SHA-256. Raises ArtifactError."""
     found, words = read_tensors(data)
     if words.get("format") != _FORMAT:
         raise ArtifactError(
@@ -104,12 +109,9 @@ def read_arrays(data: bytes) -> tuple[TreeArrays, str]:
     if said.kind not in _TASKS:
         raise ArtifactError(f"tree arrays: found {said.kind}; allowed: {', '.join(_TASKS)}")
     _check_shapes(found)
-    views = TreeArrays(_TASKS[said.kind], said.features, **{name: found[name] for name in _KINDS})
-    check_trees(views, "tree arrays")
-    # Copied, because they are to outlive the file's bytes, and one array type is one compiled
-    # kernel: for read-only arrays another would be compiled.
-    copies: dict[str, Any] = {name: found[name].copy() for name in _KINDS}
-    return replace(views, **copies), said.text
+    arrays = TreeArrays(_TASKS[said.kind], said.features, **{name: found[name] for name in _KINDS})
+    check_trees(arrays, "tree arrays")
+    return arrays, said.text
 
 
 def _check_shapes(found: dict[str, NDArray[Any]]) -> None:
@@ -141,6 +143,7 @@ def check_trees(arrays: TreeArrays, where: str) -> None:
 
     nodes, leaves = len(arrays.split_features), len(arrays.leaf_values)
     features, counts = arrays.split_features, arrays.leaf_counts
+    need(arrays.features, "feature_names: found none; allowed: one or more")
     need(len(counts), "found no tree; allowed: one or more")
     need(counts.min() > 0, f"num_leaves: found {counts.min()}; allowed: from 1 on")
     need(

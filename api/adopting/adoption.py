@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from api.adopting import heap
 from api.adopting.loader import ModelLoader, check
 from api.adopting.model import Head, ModelSlot, Result, ServedModel, Vectors
 from api.measuring.measurements import Measurements, SwapPoint
@@ -109,7 +110,7 @@ class Adoption:
             self._loader.forget()
             return self._refuse(f"snapshot of {self._loader.learner}", error)
         version = Version(snapshot.release, snapshot.number, snapshot.examples, snapshot.offset)
-        self._exchange(version, head)
+        await self._exchange(version, head)
 
     def _load(
         self,
@@ -142,9 +143,9 @@ class Adoption:
         except Exception as error:
             self._refused_release = name or ""
             return self._refuse(f"release {name}" if name else "roles", error)
-        self._exchange(Version(name), head)
+        await self._exchange(Version(name), head)
 
-    def _exchange(self, version: Version, head: Head) -> None:
+    async def _exchange(self, version: Version, head: Head) -> None:
         now_ms, release = self._clock.now_ms(), version.release
         model = ServedModel(
             release, version.snapshot, head, self._loader.schema, version.examples, now_ms,
@@ -153,12 +154,14 @@ class Adoption:
         changed = self._slot.adopt(model)
         if self._loader.challenger:
             self._measurements.swaps[CHALLENGER] += 1
-            return
-        self._measurements.swaps["release" if changed else "snapshot"] += 1
+        else:
+            self._measurements.swaps["release" if changed else "snapshot"] += 1
+            if changed:
+                self._measurements.change_release(SwapPoint(now_ms, release, version.snapshot))
+                _LOG.info("release_adopted", release=release, snapshot=version.snapshot,
+                          examples=version.examples)  # fmt: skip
         if changed:
-            self._measurements.change_release(SwapPoint(now_ms, release, version.snapshot))
-            _LOG.info("release_adopted", release=release, snapshot=version.snapshot,
-                      examples=version.examples)  # fmt: skip
+            await self._source.in_thread(heap.give_back)
 
     def _observe_labels(self) -> None:
         """Record label to served weights for the labels of announced snapshots up to the served."""

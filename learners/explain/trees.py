@@ -38,6 +38,8 @@ def tree_contributions(trees: FrozenTrees, values: Floats, vectors: Vectors) -> 
         )
     # One array type is one compiled kernel: a read-only or strided array would compile another.
     vectors = np.require(vectors, np.float32, ("C", "W"))
+    values = values.view()
+    values.flags.writeable = False
     arrays, paths = trees.arrays, trees.paths
     found = np.zeros((len(vectors), len(trees.features) + 1))
     found[:, -1] = _average(arrays.roots, arrays.children, paths.shares, values)

@@ -117,13 +117,16 @@ class World:
     service: ScoringService = None  # type: ignore[assignment]
     app: ScoringApp = None  # type: ignore[assignment]
 
-    def release(self, name: str = "r0001", schema: str | None = None) -> None:
-        """Publish the model as a release."""
+    def release(
+        self, name: str = "r0001", schema: str | None = None, files: dict[str, bytes] | None = None
+    ) -> None:
+        """Publish the model as a release, of these files where they are given."""
         features = list(self.plan.schema.names)
         manifest = Manifest(
             name, "payments", schema or self.plan.schema.hash, features, 0, 0, 0, 1, {}, {}, {}, {}
         )
-        self.registry.publish(manifest, release_files(ModelFile(TREES_FILE, self.model_text)))
+        files = files or release_files(ModelFile(TREES_FILE, self.model_text))
+        self.registry.publish(manifest, files)
 
     def write_snapshot(
         self, number: int, release: str = "r0001", **changes: object

@@ -60,5 +60,5 @@ def test_any_bytes_raise_typed_errors_only(harness: Harness, data: bytes) -> Non
 def test_each_decoder_has_a_harness() -> None:
     """What comes from outside, and what is read back from disk, store and broker."""
     outside = {"cloud_events", "events", "inference", "labels", "score_bodies"}
-    behind = {"journal", "manifests", "models", "predictions", "snapshots"}
+    behind = {"journal", "manifests", "models", "predictions", "snapshots", "tree_arrays"}
     assert outside | behind == set(names())

@@ -12,6 +12,7 @@ from payments import make_project
 from api.adopting.model import RecordedVectors
 from api.service import ScoringService
 from features.plan import compile_plan
+from learners.release import TREES_FILE, ModelFile, release_files
 from learners.snapshot import digest
 from learners.tree_head import TreeHead as Head
 from learners.trees import FrozenTrees
@@ -142,6 +143,27 @@ async def test_a_damaged_release_is_refused(world):
     await world.service.adoption.adopt_newest()
     assert ("prior", 0) == version(world)
     assert 1 == world.service.measurements.swaps_refused
+
+
+async def test_a_release_from_before_arrays_is_read_from_its_text(world):
+    """A release that has the model's text alone answers as one that has its arrays too."""
+    world.release(files={TREES_FILE: world.model_text})
+    await world.service.adoption.adopt_newest()
+    assert ("r0001", 0) == version(world)
+    frozen = FrozenTrees.parse(world.model_text)
+    vectors = np.zeros((1, len(frozen.features)), np.float32)
+    head = world.service.slot.current.head
+    assert frozen.predict_many(vectors).tolist() == head.predict_both(vectors)[0].tolist()
+
+
+async def test_arrays_of_another_model_than_the_releases_are_refused(world):
+    """What a release says of its trees twice must be the same trees."""
+    files = release_files(ModelFile(TREES_FILE, world.model_text))
+    world.release(files=files | {TREES_FILE: world.model_text + b"#"})
+    await world.service.adoption.adopt_newest()
+    assert ("prior", 0) == version(world)
+    (refused,) = world.service.measurements.refused_swaps
+    assert "release r0001: trees.safetensors: found trees of" in refused.error
 
 
 async def test_bytes_other_than_announced_are_refused(served, until):
