@@ -232,8 +232,8 @@ def _sets(
     bounds = trees.whole("cat_boundaries", np.where(has, counts + 1, 0)).astype(np.int64)
     lasts = np.cumsum(counts[has] + 1) - 1
     firsts, sizes = np.delete(bounds, lasts), np.delete(np.diff(bounds, append=0), lasts)
-    starts = np.cumsum(counts) - counts  # of each tree's sets
-    if np.any(sizes < 1) or np.any(firsts[starts[has]]):
+    first_sets = np.cumsum(counts) - counts  # of each tree
+    if np.any(sizes < 1) or np.any(firsts[first_sets[has]]):
         raise ArtifactError(
             "model text: cat_boundaries: found sets without words; allowed: from 0 on, rising"
         )
@@ -244,5 +244,5 @@ def _sets(
     if not known.all():
         found = numbers[~known][0]
         raise ArtifactError(f"model text: threshold: found {found}; allowed: a set of categories")
-    sets = starts[owners] + numbers.astype(np.int64)
+    sets = first_sets[owners] + numbers.astype(np.int64)
     return (np.cumsum(lengths) - lengths)[owners] + firsts[sets], sizes[sets], bits

@@ -121,6 +121,15 @@ def test_a_missing_array_is_named(name: str) -> None:
         read_arrays(write_tensors(found, words))
 
 
+def test_arrays_at_odd_places_are_refused() -> None:
+    """A kernel for aligned arrays would read past them: the file must have them aligned."""
+    data = write_arrays(arrays(), TEXT_DIGEST)
+    length = int.from_bytes(data[:8], "little")
+    odd = (length + 1).to_bytes(8, "little") + data[8 : 8 + length] + b" " + data[8 + length :]
+    with pytest.raises(ArtifactError, match="found .* at an odd place; allowed: "):
+        read_arrays(odd)
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
