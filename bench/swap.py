@@ -17,8 +17,9 @@ api's core in each part, in processor time: how fast the machine was. `memory_mo
 anonymous memory the api takes at most above the most it took before the first part, without swaps,
 under the same load and with all its connections busy, as they are in a slow phase; `memory_slope`
 is its trend (Theil and Sen) over the last half. `model` is what one more model takes in a process
-that holds several, `model_text` the file it is read from, and `model_loading` the first with all
-that its loading needs. `--minutes` are those with swaps: 10 make 1,000.
+that holds several, `model_text` the text it was trained as (the api reads its arrays' file, half as
+long), and `model_loading` the first with all that its loading needs. `--minutes` are those with
+swaps: 10 make 1,000.
 """
 
 from __future__ import annotations
