@@ -24,7 +24,7 @@ def test_a_thread_that_loads_gives_way_soon(monkeypatch: pytest.MonkeyPatch) -> 
         serving.close()
 
     monkeypatch.setattr(server.uvloop, "run", run)
-    monkeypatch.setattr(server, "_share_one_heap", lambda: None)  # this process keeps its own
+    monkeypatch.setattr(server.heap, "share_one", lambda: None)  # this process keeps its own
     before = sys.getswitchinterval()
     try:
         server.run_api(Path("project.py"), Settings(), Place("127.0.0.1", 0))

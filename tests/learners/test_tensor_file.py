@@ -12,6 +12,8 @@ ARRAYS = {
     "weights": np.arange(6, dtype=np.float32).reshape(2, 3),
     "keys": np.array([1, -2], np.int64),
     "nothing": np.empty((0, 4), np.float64),
+    "children": np.array([[1, -3], [-1, -2]], np.int32),
+    "missing_right": np.array([True, False, True]),
 }
 WORDS = {"format": "test", "name": "ä"}
 
@@ -63,3 +65,16 @@ def test_refuses_arrays_that_do_not_fit(entry: bytes) -> None:
     header = b'{"a":' + entry + b"}"
     with pytest.raises(ArtifactError, match="tensor"):
         read_tensors(len(header).to_bytes(8, "little") + header + bytes(8))
+
+
+def test_refuses_a_truth_value_that_is_neither() -> None:
+    """A byte of 2 is true to one reader and not to another."""
+    data = write_tensors({"a": np.array([True])}, {})
+    with pytest.raises(ArtifactError, match="tensor a: found a byte above 1; allowed for BOOL"):
+        read_tensors(data[:-1] + b"\2")
+
+
+def test_arrays_lie_at_multiples_of_their_width() -> None:
+    """However their names are sorted: who reads them in place needs them so."""
+    arrays, _ = read_tensors(write_tensors({"a": np.ones(3, bool), "b": np.ones(2)}, WORDS))
+    assert all(array.flags.aligned for array in arrays.values())
