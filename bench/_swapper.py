@@ -86,7 +86,7 @@ class Swapper:
         snapshot = Snapshot(
             learner=learner, release=release, number=self._number, base=self._number,
             schema=self._schema, examples=self._number, offset=self._number, sequences={},
-            state=self._states[place], created_ms=now_ms,
+            state=memoryview(self._states[place]), created_ms=now_ms,
         )  # fmt: skip
         data = snapshot.encode()
         newest = Newest(release, self._number, self._number, digest(data))

@@ -11,8 +11,10 @@ signature and digests checked, tried out on recorded requests, and exchanged. In
 the same bytes are written at the same pace to where no api looks, so that the difference is the
 api's.
 
-`p99_ratio` is the 99th percentile of all requests with swaps over that of all without; `failed` are
-those with swaps that were not answered with 200. `pace` is what a fixed piece of work takes on the
+`p99_ratio` is the 99th percentile of all requests with swaps over that of all without,
+`p99_ratio_parts` that of a median part over that of a median part, and `p99_ratio_alike` what the
+first is between parts without swaps, drawn twice: so much of it is the machine. `failed` are those
+with swaps that were not answered with 200. `pace` is what a fixed piece of work takes on the
 api's core in each part, in processor time: how fast the machine was. `memory_more` is how much
 anonymous memory the api takes at most above the most it took before the first part, without swaps,
 under the same load and with all its connections busy, as they are in a slow phase; `memory_slope`
@@ -60,7 +62,7 @@ from tidemill.settings import Settings
 CONNECTIONS, OPEN_CONNECTIONS = 64, 256
 SWAPS_A_MINUTE, PARTS_A_MINUTE, RELEASES = 100, 50, 4
 PATIENCE_SECONDS, LOOK_SECONDS = 30.0, 1.0
-MEGABYTE, TOLERANCE = 1_000_000, 1e-9
+MEGABYTE, TOLERANCE, DRAWS = 1_000_000, 1e-9, 100
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,24 @@ class Found:
         """The 99th percentile of all requests of one kind, in ms."""
         return float(np.percentile(_latencies(self.loads[swapped]), 99))
 
+    def median_p99(self, swapped: bool) -> float:
+        """The median of the 99th percentiles of each part of one kind, in ms."""
+        return float(np.median([load.percentile(99) for load in self.loads[swapped]]))
+
 
 def _latencies(loads: list[Load]) -> NDArray[np.float64]:
     return np.concatenate([load.latencies_ms for load in loads])
+
+
+def _alike(loads: list[Load]) -> list[float]:
+    """Ratios of 99th percentiles between parts drawn from the same ones, with replacement."""
+    random = np.random.default_rng(1)
+
+    def drawn() -> float:
+        chosen = random.integers(len(loads), size=len(loads))
+        return float(np.percentile(_latencies([loads[each] for each in chosen]), 99))
+
+    return [drawn() / drawn() for _ in range(DRAWS)]
 
 
 def _theil_sen(times: NDArray[np.float64], values: NDArray[np.float64]) -> float:
@@ -288,7 +305,9 @@ def _told(
         "failed": ("1", [sum(load.failed for load in found.loads[True])]),
         "failed_without": ("1", [sum(load.failed for load in found.loads[False])]),
         "p99_ratio": ("1", [found.p99(True) / found.p99(False)]),
+        "p99_ratio_parts": ("1", [found.median_p99(True) / found.median_p99(False)]),
         "p99_ratio_pairs": ("1", pairs),
+        "p99_ratio_alike": ("1", _alike(found.loads[False])),
         "memory_before": ("MB", [found.before / MEGABYTE]),
         "memory_more": ("MB", [more]),
         "memory_slope": ("MB/h", [memory.slope()]),

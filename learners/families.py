@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from learners import single
-from learners.learner import Frozen, Learner
+from learners.learner import Encoded, Frozen, Learner
 from tidemill.learner_kinds import LearnerKind, Mixture, River
 from tidemill.schema import FeatureSchema
 
@@ -20,7 +20,9 @@ def warm_start(declared: LearnerKind, release: Frozen, schema: FeatureSchema) ->
     return single.warm_start(declared, release, schema)
 
 
-def restore(declared: LearnerKind, release: Frozen, schema: FeatureSchema, state: bytes) -> Learner:
+def restore(
+    declared: LearnerKind, release: Frozen, schema: FeatureSchema, state: Encoded
+) -> Learner:
     """The declared learner as it was at this `snapshot()`.
 
     Raises ArtifactError for a state that is damaged or of another release.

@@ -16,6 +16,9 @@ Vectors = NDArray[np.float32]
 Scores = NDArray[np.float64]
 """(rows,): probabilities of label 1, or values; (rows, classes) for several classes."""
 
+Encoded = bytes | memoryview
+"""What `snapshot` or `changes` gave; a view where it lies within a longer record."""
+
 
 class Frozen(Protocol):
     """A release as batch made it. Read only; safe to use from several threads."""
@@ -99,7 +102,7 @@ class Incremental(Protocol):
         """What was touched since the last call, or since it was made."""
         ...
 
-    def apply(self, changes: bytes) -> None:
+    def apply(self, changes: Encoded) -> None:
         """Bring a copy of the state as it was at the last `changes` up to these.
 
         Raises ArtifactError when they do not fit.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol, cast
 
-from learners.learner import Frozen, Learner
+from learners.learner import Encoded, Frozen, Learner
 from learners.trees import FrozenTrees
 from tidemill.errors import DeclarationError
 from tidemill.learner_kinds import EmbeddingNet, LearnerKind, Linear, TreeHead
@@ -22,7 +22,7 @@ class Family(Protocol):
         ...
 
     def restore(
-        self, release: Frozen, settings: LearnerKind, schema: FeatureSchema, state: bytes, /
+        self, release: Frozen, settings: LearnerKind, schema: FeatureSchema, state: Encoded, /
     ) -> Learner:
         """The learner of this `snapshot()`. Raises ArtifactError when it does not fit."""
         ...
@@ -36,7 +36,9 @@ def warm_start(declared: LearnerKind, release: Frozen, schema: FeatureSchema) ->
     return _family(declared).warm_start(release, declared, schema)
 
 
-def restore(declared: LearnerKind, release: Frozen, schema: FeatureSchema, state: bytes) -> Learner:
+def restore(
+    declared: LearnerKind, release: Frozen, schema: FeatureSchema, state: Encoded
+) -> Learner:
     """The declared learner as it was at this `snapshot()`.
 
     Raises ArtifactError for a state that is damaged or of another release.
@@ -54,7 +56,7 @@ class _TreeHeads:
         return Head.warm_start(_trees(release, settings), settings)
 
     def restore(
-        self, release: Frozen, settings: TreeHead, schema: FeatureSchema, state: bytes
+        self, release: Frozen, settings: TreeHead, schema: FeatureSchema, state: Encoded
     ) -> Learner:
         """See `Family`."""
         from learners.tree_head import TreeHead as Head

@@ -22,7 +22,8 @@ class Snapshot(msgspec.Struct, frozen=True):
     the join's partitions to the highest sequence seen, so that a re-sent example is not learned
     twice. `skipped` are ranges of offsets, from the first up to before the second, that were left
     out for good; `unguarded` is the offset before which nothing is judged (a quarantine that is
-    being replayed), `guard` what the breaker had seen.
+    being replayed), `guard` what the breaker had seen. What was decoded has a view of its record as
+    `state`, not a copy.
     """
 
     learner: str
@@ -33,7 +34,7 @@ class Snapshot(msgspec.Struct, frozen=True):
     examples: int
     offset: int
     sequences: dict[int, int]
-    state: bytes
+    state: memoryview
     created_ms: int
     skipped: list[tuple[int, int]] = []
     unguarded: int = 0

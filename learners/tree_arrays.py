@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import msgspec
+import numba
 import numpy as np
 from numpy.typing import NDArray
 
@@ -145,7 +146,7 @@ def check_trees(arrays: TreeArrays, where: str) -> None:
             raise ArtifactError(f"{where}: {message}")
 
     nodes, leaves = len(arrays.split_features), len(arrays.leaf_values)
-    features, counts = arrays.split_features, arrays.leaf_counts
+    counts = arrays.leaf_counts
     need(arrays.features, "feature_names: found none; allowed: one or more")
     need(len(counts), "found no tree; allowed: one or more")
     need(counts.min() > 0, f"num_leaves: found {counts.min()}; allowed: from 1 on")
@@ -153,31 +154,75 @@ def check_trees(arrays: TreeArrays, where: str) -> None:
         (counts.sum(dtype=np.int64), nodes) == (leaves, leaves - len(counts)),
         f"num_leaves: found {counts.sum(dtype=np.int64)} of {len(counts)} trees; allowed: {leaves}",
     )
-    need(
-        not np.any((features < 0) | (features >= len(arrays.features))),
-        "split_feature: found a number without a feature",
-    )
+    fault = _first_fault(
+        len(arrays.features), arrays.split_features, arrays.thresholds, arrays.first_word,
+        arrays.words, arrays.children, len(arrays.bits), counts, arrays.leaf_values,
+        arrays.leaf_weights, arrays.leaf_covers,
+    )  # fmt: skip
+    need(fault == _SOUND, _FAULTS[min(fault, _SOUND - 1)])
+
+
+_FAULTS = (
+    "split_feature: found a number without a feature",
+    "left_child, right_child: found nodes that form no tree",
+    "left_child, right_child: found a child before its parent",
+    "threshold: found nan; allowed: a number",
+    "cat_boundaries: found words without bits",
+    "leaf_value: found a number that is not finite",
+    "leaf_weight: found a number that is not finite",
+    "leaf_count: found a number that is not finite",
+)
+_FEATURE, _FOREST, _ORDER, _THRESHOLD, _WORDS, _VALUE, _WEIGHT, _COVER, _SOUND = range(9)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _first_fault(  # noqa: PLR0913  a kernel takes arrays, not objects
+    features: int,
+    split_features: NDArray[np.int32],
+    thresholds: NDArray[np.float64],
+    first_word: NDArray[np.int32],
+    words: NDArray[np.int32],
+    children: NDArray[np.int32],
+    bits: int,
+    leaf_counts: NDArray[np.int32],
+    leaf_values: NDArray[np.float64],
+    leaf_weights: NDArray[np.float64],
+    leaf_covers: NDArray[np.float64],
+) -> int:
+    """Which of the faults above there is, the first of them; the counts must fit the sizes."""
+    nodes, leaves = len(split_features), len(leaf_values)
+    fault = _SOUND
     # In a forest every node but the roots, and every leaf but lone ones, is the child of exactly
     # one node; and there are as many of them as there are children and roots.
     reached = np.zeros(nodes + leaves, np.bool_)  # the leaves from the end on, as ~leaf counts
-    for targets in (arrays.children, arrays.roots):
-        inside = (targets >= -leaves) & (targets < nodes)
-        reached[targets[inside]] = True
-    need(reached.all(), "left_child, right_child: found nodes that form no tree")
-    parents = np.arange(nodes, dtype=np.int32)[:, None]
-    need(
-        not np.any((arrays.children >= 0) & (arrays.children <= parents)),
-        "left_child, right_child: found a child before its parent",
-    )
-    need(not np.isnan(arrays.thresholds).any(), "threshold: found nan; allowed: a number")
-    first, words = arrays.first_word, arrays.words
-    need(
-        not np.any((first < 0) | (words < 0) | (first + words.astype(np.int64) > len(arrays.bits))),
-        "cat_boundaries: found words without bits",
-    )
-    for name, numbers in (
-        ("leaf_value", arrays.leaf_values),
-        ("leaf_weight", arrays.leaf_weights),
-        ("leaf_count", arrays.leaf_covers),
-    ):
-        need(np.isfinite(numbers).all(), f"{name}: found a number that is not finite")
+    node = leaf = 0
+    for count in leaf_counts:
+        reached[node if count > 1 else ~leaf] = True
+        node += count - 1
+        leaf += count
+    for node in range(nodes):
+        if split_features[node] < 0 or split_features[node] >= features:
+            fault = min(fault, _FEATURE)
+        for side in range(2):
+            child = children[node, side]
+            if child < -leaves or child >= nodes:
+                fault = min(fault, _FOREST)
+                continue
+            reached[child] = True
+            if 0 <= child <= node:
+                fault = min(fault, _ORDER)
+        if np.isnan(thresholds[node]):
+            fault = min(fault, _THRESHOLD)
+        first, length = np.int64(first_word[node]), np.int64(words[node])
+        if first < 0 or length < 0 or first + length > bits:
+            fault = min(fault, _WORDS)
+    if not reached.all():
+        fault = min(fault, _FOREST)
+    for leaf in range(leaves):
+        if not np.isfinite(leaf_values[leaf]):
+            fault = min(fault, _VALUE)
+        if not np.isfinite(leaf_weights[leaf]):
+            fault = min(fault, _WEIGHT)
+        if not np.isfinite(leaf_covers[leaf]):
+            fault = min(fault, _COVER)
+    return fault

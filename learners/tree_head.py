@@ -7,7 +7,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from learners.learner import Scores, Vectors, checked_labels, checked_weights
+from learners.learner import Encoded, Scores, Vectors, checked_labels, checked_weights
 from learners.trees import FrozenTrees
 from tidemill.errors import ArtifactError
 from tidemill.learner_kinds import TreeHead as Settings
@@ -27,11 +27,14 @@ TREES_OF_RATE = 200
 
 
 class _State(msgspec.Struct, frozen=True, array_like=True):
-    """What a head's state is as bytes: the trees it belongs to and little-endian float64 arrays."""
+    """What a head's state is as bytes: the trees it belongs to and little-endian float64 arrays.
+
+    Views: read, of the state's bytes; written, of the head's own arrays.
+    """
 
     trees: str
-    weights: bytes
-    sums: bytes
+    weights: memoryview
+    sums: memoryview
 
 
 class TreeHead:
@@ -60,11 +63,13 @@ class TreeHead:
         return cls(trees, settings, trees.leaf_values.copy(), sums)
 
     @classmethod
-    def restore(cls, trees: FrozenTrees, settings: Settings, state: bytes) -> TreeHead:
+    def restore(cls, trees: FrozenTrees, settings: Settings, state: Encoded) -> TreeHead:
         """The head of this `snapshot()`. Raises ArtifactError when damaged or of other trees."""
         try:
             saved = msgspec.msgpack.decode(state, type=_State)
-            weights, sums = (np.frombuffer(data, "<f8") for data in (saved.weights, saved.sums))
+            weights, sums = (
+                np.frombuffer(data, "<f8").copy() for data in (saved.weights, saved.sums)
+            )
         except (msgspec.DecodeError, ValueError) as error:
             raise ArtifactError(f"head state: {error}") from error
         if saved.trees != trees.digest:
@@ -74,7 +79,7 @@ class TreeHead:
             raise ArtifactError(f"head state: found {weights.shape} weights; allowed: {shape}")
         if not (np.isfinite(weights).all() and np.isfinite(sums).all() and (sums > 0).all()):
             raise ArtifactError("head state: found numbers that are not finite")
-        return cls(trees, settings, weights.copy(), sums.copy())
+        return cls(trees, settings, weights, sums)
 
     @property
     def task(self) -> Task:
@@ -84,7 +89,7 @@ class TreeHead:
     def snapshot(self) -> bytes:
         """Everything learned, as bytes; the same state gives the same bytes."""
         weights, sums = (array.astype("<f8", copy=False) for array in (self.weights, self.sums))
-        return msgspec.msgpack.encode(_State(self.trees.digest, weights.tobytes(), sums.tobytes()))
+        return msgspec.msgpack.encode(_State(self.trees.digest, weights.data, sums.data))
 
     def clone(self) -> TreeHead:
         """A head of its own with the same state, on the same trees."""

@@ -48,13 +48,13 @@ class TreeWalk:
     @classmethod
     def of(cls, arrays: TreeArrays) -> TreeWalk:
         """The same trees; nothing is shared but `bits`."""
-        nodes, trees = len(arrays.split_features), len(arrays.roots)
+        nodes, trees = len(arrays.split_features), len(arrays.leaf_counts)
         places = np.empty((2 * nodes + trees, 4), np.int32)
         roots = np.empty(trees, np.int32)
         categorical = bool(arrays.words.any())
         sets = np.zeros((len(places) if categorical else 0, 2), np.int32)
         _lay_out(
-            arrays.roots, arrays.leaf_counts, arrays.children, arrays.split_features,
+            arrays.leaf_counts, arrays.children, arrays.split_features,
             rounded_down(arrays.thresholds).view(np.int32), arrays.missing_right,
             arrays.first_word, arrays.words, len(arrays.features), roots, places, sets,
         )  # fmt: skip
@@ -71,13 +71,14 @@ class TreeWalk:
         return numbers
 
 
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def rounded_down(thresholds: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest float32 not above each: a float32 value is above both or above neither."""
-    with np.errstate(over="ignore"):
-        nearest = thresholds.astype(np.float32)
-    above = nearest > thresholds
-    nearest[above] = np.nextafter(nearest[above], np.float32(-np.inf))
-    return nearest
+    rounded = thresholds.astype(np.float32)
+    for place in range(len(rounded)):
+        if rounded[place] > thresholds[place]:
+            rounded[place] = np.nextafter(rounded[place], np.float32(-np.inf))
+    return rounded
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -90,7 +91,6 @@ def _key(pattern: np.int32) -> np.int32:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def _lay_out(  # noqa: PLR0913  a kernel takes arrays, not objects
-    tree_roots: NDArray[np.int32],
     leaf_counts: NDArray[np.int32],
     children: NDArray[np.int32],
     split_features: NDArray[np.int32],
@@ -106,13 +106,14 @@ def _lay_out(  # noqa: PLR0913  a kernel takes arrays, not objects
     # A tree has a place for its root, then two for each node's children, in the nodes' order: those
     # split first, which most rows pass, lie together.
     place_of = np.empty(len(children), np.int32)
-    node = 0
-    for tree in range(len(tree_roots)):
+    node = leaf = 0
+    for tree in range(len(leaf_counts)):
         roots[tree] = 2 * node + tree
-        if tree_roots[tree] < 0:
-            _put_leaf(places, roots[tree], ~tree_roots[tree])
+        if leaf_counts[tree] == 1:
+            _put_leaf(places, roots[tree], leaf)
         else:
-            place_of[tree_roots[tree]] = roots[tree]
+            place_of[node] = roots[tree]
+        leaf += leaf_counts[tree]
         for _ in range(leaf_counts[tree] - 1):  # a parent comes before its children
             place, left = place_of[node], 2 * node + tree + 1
             places[place, _KEY] = _key(thresholds[node])

@@ -123,7 +123,7 @@ class Learning:
         return Snapshot(
             learner=learner, release=self.release, number=self.number, base=base, schema=schema,
             examples=self.place.examples, offset=self.place.offset,
-            sequences=dict(self.place.sequences), state=state, created_ms=now_ms,
+            sequences=dict(self.place.sequences), state=memoryview(state), created_ms=now_ms,
             skipped=list(self.place.skipped), unguarded=self.place.unguarded,
             guard=self.guard.encode() if self.guard else b"",
         )  # fmt: skip

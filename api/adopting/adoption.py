@@ -23,6 +23,7 @@ from tidemill.wire import Announcement
 
 CHALLENGER = "challenger"
 _MOST_PENDING = 10_000
+_GIVE_BACK_SECONDS = 10.0  # between swaps that come one after the other, the holes are used again
 _LOG = structlog.get_logger()
 
 
@@ -69,10 +70,12 @@ class Adoption:
         measurements: Measurements, clock: Clock,
     ) -> None:  # fmt: skip
         self._loader, self._source, self._slot = loader, source, slot
+        loader.make_room = slot.make_room
         self._measurements, self._clock = measurements, clock
         self._pending: deque[Announcement] = deque(maxlen=_MOST_PENDING)
         self._seen: bytes | None = None
         self._refused_release = ""
+        self._give_back_at = 0.0
 
     def note(self, announcement: Announcement) -> None:
         """Keep what an announced snapshot of its own learner says of itself until it is served."""
@@ -160,7 +163,9 @@ class Adoption:
                 self._measurements.change_release(SwapPoint(now_ms, release, version.snapshot))
                 _LOG.info("release_adopted", release=release, snapshot=version.snapshot,
                           examples=version.examples)  # fmt: skip
-        if changed:
+        now = asyncio.get_running_loop().time()
+        if changed and now >= self._give_back_at:
+            self._give_back_at = now + _GIVE_BACK_SECONDS
             await self._source.in_thread(heap.give_back)
 
     def _observe_labels(self) -> None:

@@ -6,6 +6,7 @@ import ctypes
 from contextlib import suppress
 
 _M_ARENA_MAX = -8  # malloc.h
+_C = ctypes.CDLL(None)
 
 
 def share_one() -> None:
@@ -14,8 +15,8 @@ def share_one() -> None:
     glibc would keep one for each thread that ever loaded a model. Other C libraries have no such
     setting.
     """
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+    with suppress(AttributeError):
+        _C.mallopt(_M_ARENA_MAX, 1)
 
 
 def give_back() -> None:
@@ -24,5 +25,5 @@ def give_back() -> None:
     A model leaves holes of its size between what requests took meanwhile, and glibc keeps them: a
     few megabytes more after some hundred swaps. It takes 0.3 ms, in which nobody else may allocate.
     """
-    with suppress(AttributeError, OSError):
-        ctypes.CDLL(None).malloc_trim(0)
+    with suppress(AttributeError):
+        _C.malloc_trim(0)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from api.adopting.model import Lent, Vectors
 from api.adopting.trying import check_speed, try_out
 from learners.families import restore, warm_start
-from learners.learner import Frozen, Incremental, Learner
+from learners.learner import Encoded, Frozen, Incremental, Learner
 from learners.release import load_release
 from learners.snapshot import Snapshot, name_beside
 from tidemill.declaration import Project
@@ -17,7 +17,7 @@ from tidemill.errors import ArtifactError
 from tidemill.registry import Registry
 from tidemill.schema import FeatureSchema
 
-_KEPT_RELEASES = 2
+_KEPT_RELEASES = 2  # also while one is loaded: as little memory as a swap can take
 
 
 def check(what: str, found: object, allowed: object) -> None:
@@ -49,6 +49,8 @@ class ModelLoader:
         name = project.learner.name
         self.learner = name_beside(name, challenger) if challenger else name
         """Whose snapshots it takes."""
+        self.make_room: Callable[[], None] = lambda: None
+        """Called before a release is read, to let go of what else was loaded here."""
         self._releases: dict[str, Frozen] = {}
         self._schemas: dict[str, str] = {}
         self.forget()
@@ -59,7 +61,7 @@ class ModelLoader:
         """Release and number of the snapshot that changes are applied to."""
         self._answers: Learner | None = None
         self._spare: Learner | None = None
-        self._ahead: list[bytes] = []  # changes that `_answers` has and `_spare` has not
+        self._ahead: list[Encoded] = []  # changes that `_answers` has and `_spare` has not
 
     @property
     def schema(self) -> str:
@@ -127,18 +129,21 @@ class ModelLoader:
         assert self._answers is not None
         free = None if self._spare in self._lent else self._spare
         learner = free or self._answers.clone()
-        changes = [change.state for change in chain]
+        changes: list[Encoded] = [change.state for change in chain]
         _apply(learner, [*self._ahead, *changes] if free else changes)
         self._answers, self._spare, self._ahead = learner, self._answers, changes
         return learner
 
     def _release(self, name: str) -> Frozen:
-        if name not in self._releases:
-            self._releases[name] = load_release(self._registry, name, self._project)
+        found = self._releases.pop(name, None)
+        if found is None:
+            for oldest in list(self._releases)[: 1 - _KEPT_RELEASES]:
+                del self._releases[oldest]
+            self.make_room()
+            found = load_release(self._registry, name, self._project)
             self._schemas[name] = self._schema.hash  # else it would not have been loaded
-            for old in list(self._releases)[:-_KEPT_RELEASES]:
-                del self._releases[old]
-        return self._releases[name]
+        self._releases[name] = found  # the last one used is the last one here
+        return found
 
     def _try_out(self, learner: Learner, recent: Vectors | None) -> None:
         """Predict for recent vectors and two extreme ones, in time where that is declared."""
@@ -151,7 +156,7 @@ class ModelLoader:
             check_speed(learner, vectors, slowest_us)
 
 
-def _apply(learner: Learner, changes: Sequence[bytes]) -> None:
+def _apply(learner: Learner, changes: Sequence[Encoded]) -> None:
     if changes and not isinstance(learner, Incremental):
         raise ArtifactError("snapshot: found changes; allowed: a whole state")
     for change in changes:

@@ -88,7 +88,8 @@ class ModelSlot:
     """Holds the model that answers; readers take `current` once per group of requests.
 
     It begins with the prior. `before` is the model that answered until then, for when the current
-    one fails; None where its learner is the one that the next changes are written into.
+    one fails; None where its learner is the one that the next changes are written into, and from
+    when it had to make room for the next release.
     """
 
     __slots__ = ("before", "current", "recorded")
@@ -110,6 +111,15 @@ class ModelSlot:
         reused = before.is_prior or isinstance(before.head, Incremental)
         self.before = None if reused else before
         return before.release != model.release
+
+    def make_room(self) -> None:
+        """Let go of a model of another release than the one that answers; any thread may call it.
+
+        The current one's own release answers where it fails, until the next one is adopted.
+        """
+        before = self.before
+        if before is not None and before.release != self.current.release:
+            self.before = None
 
 
 class Lent:

@@ -175,8 +175,8 @@ class PastLearners:
         record = Snapshot(
             learner=self._project.learner.name, release=line.release, number=0, base=0,
             schema=self._schema.hash, examples=moment.examples, offset=moment.offset,
-            sequences=dict(moment.sequences), state=moment.learner.snapshot(), created_ms=0,
-            skipped=line.left_out(moment.offset),
+            sequences=dict(moment.sequences), state=memoryview(moment.learner.snapshot()),
+            created_ms=0, skipped=line.left_out(moment.offset),
         )  # fmt: skip
         self._checkpoints.keep(line, record)
 

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from learners.learner import Frozen, Scores, Vectors, checked_labels, checked_weights
+from learners.learner import Encoded, Frozen, Scores, Vectors, checked_labels, checked_weights
 from learners.linear import state
 from learners.linear.encoding import Encoder
 from learners.linear.frozen import FrozenLinear, shaped
@@ -81,7 +81,7 @@ class LinearLearner:
 
     @classmethod
     def restore(
-        cls, release: Frozen, settings: Linear, schema: FeatureSchema, saved: bytes
+        cls, release: Frozen, settings: Linear, schema: FeatureSchema, saved: Encoded
     ) -> LinearLearner:
         """The learner of this `snapshot()`. ArtifactError when damaged or of another release.
 
@@ -117,7 +117,7 @@ class LinearLearner:
         self._told = self.encoder.known
         return state.encode(self._digest, self.encoder, self.table, rows, known)
 
-    def apply(self, changes: bytes) -> None:
+    def apply(self, changes: Encoded) -> None:
         """Bring a copy of the state as it was at the last `changes` up to these.
 
         Raises ArtifactError, changing nothing, when they do not fit.

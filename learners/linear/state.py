@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from learners.learner import Encoded
 from learners.linear.encoding import Encoder
 from learners.linear.kernels import COLUMNS, WEIGHT, N, Rule, Z, set_weights
 from learners.linear.table import Table, primed
@@ -48,7 +49,7 @@ def encode(
     )
 
 
-def apply(data: bytes, release: str, encoder: Encoder, table: Table) -> NDArray[np.int64]:
+def apply(data: Encoded, release: str, encoder: Encoder, table: Table) -> NDArray[np.int64]:
     """Bring table and encoder to what `encode` wrote; the rows that were set.
 
     Raises ArtifactError, changing nothing, for bytes that are damaged or of another start. Numbers

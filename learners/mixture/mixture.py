@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from learners import single
 from learners.learner import (
+    Encoded,
     Frozen,
     Incremental,
     Scores,
@@ -96,7 +97,7 @@ class MixtureLearner:
 
     @classmethod
     def restore(
-        cls, release: Frozen, settings: Mixture | River, schema: FeatureSchema, state: bytes
+        cls, release: Frozen, settings: Mixture | River, schema: FeatureSchema, state: Encoded
     ) -> MixtureLearner:
         """The mixture of this `snapshot()`. Raises ArtifactError when damaged or of another."""
         settings = _as_mixture(settings)
@@ -175,7 +176,7 @@ class MixtureLearner:
             ]
         )
 
-    def apply(self, changes: bytes) -> None:
+    def apply(self, changes: Encoded) -> None:
         """Bring a copy of the state as it was at the last `changes` up to these.
 
         Raises ArtifactError when they do not fit; of a mixture that raised, make another.
@@ -230,7 +231,7 @@ def _start(declared: LearnerKind, release: Frozen, schema: FeatureSchema) -> Exp
 
 
 def _restored(
-    declared: LearnerKind, release: Frozen, schema: FeatureSchema, state: bytes
+    declared: LearnerKind, release: Frozen, schema: FeatureSchema, state: Encoded
 ) -> Expert:
     if isinstance(declared, River):
         from learners.river_adapter.model import RiverModel
@@ -239,7 +240,7 @@ def _restored(
     return single.restore(declared, release, schema, state)
 
 
-def _decoded(state: bytes, release: Frozen, settings: Mixture) -> _State:
+def _decoded(state: Encoded, release: Frozen, settings: Mixture) -> _State:
     try:
         saved = msgspec.msgpack.decode(state, type=_State)
     except (msgspec.DecodeError, ValueError) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from learners.learner import Frozen, Scores, Vectors, checked_labels, checked_weights
+from learners.learner import Encoded, Frozen, Scores, Vectors, checked_labels, checked_weights
 from learners.net.backward import learn_block
 from learners.net.frozen_net import FrozenNet, shape_of
 from learners.net.loss import predictions_of
@@ -65,7 +65,7 @@ class EmbeddingNet:
 
     @classmethod
     def restore(
-        cls, release: Frozen, settings: Settings, schema: FeatureSchema, state: bytes
+        cls, release: Frozen, settings: Settings, schema: FeatureSchema, state: Encoded
     ) -> EmbeddingNet:
         """The net of this `snapshot()`. Raises ArtifactError when damaged or of another release."""
         learner = cls.warm_start(release, settings, schema)
@@ -170,7 +170,7 @@ class EmbeddingNet:
         self._settle()
         return state
 
-    def apply(self, changes: bytes) -> None:
+    def apply(self, changes: Encoded) -> None:
         """Bring a copy of the state of the last `changes()` up to these.
 
         Raises ArtifactError when they are damaged or begin elsewhere.

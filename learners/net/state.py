@@ -8,6 +8,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from learners.learner import Encoded
 from learners.net.id_map import EMPTY
 from learners.net.table import RARE, Candidates, Rows
 from tidemill.errors import ArtifactError
@@ -48,7 +49,7 @@ class NetState(msgspec.Struct, frozen=True, array_like=True):
         return _ENCODER.encode(self)
 
     @classmethod
-    def decode(cls, data: bytes, release: str, shape: str) -> NetState:
+    def decode(cls, data: Encoded, release: str, shape: str) -> NetState:
         """Raises ArtifactError for damaged bytes and those of another release or shape."""
         try:
             state = _DECODER.decode(data)

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from learners.learner import Scores, Vectors
+from learners.learner import Encoded, Scores, Vectors
 from learners.river_adapter.decoding import decode
 from learners.river_adapter.encoding import NotEncodable, encode
 from tidemill.errors import ArtifactError, DeclarationError
@@ -78,7 +78,7 @@ class RiverModel:
 
     @classmethod
     def restore(
-        cls, settings: River, task: Task, schema: FeatureSchema, state: bytes
+        cls, settings: River, task: Task, schema: FeatureSchema, state: Encoded
     ) -> RiverModel:
         """The model of this `snapshot()`. Raises ArtifactError when it is damaged or another's."""
         try:

@@ -35,7 +35,7 @@ def test_requests_with_swaps_are_compared_with_those_without() -> None:
     values = {name: each["value"] for name, each in told["measures"].items()}
     expected = {
         "swaps": 9, "refused": 0, "failed": 2, "failed_without": 7, "p99_ratio": 2.5,
-        "p99_ratio_pairs": 2.0, "memory_more": 3, "model": 2, "model_loading": 4,
+        "p99_ratio_parts": 2.0, "p99_ratio_pairs": 2.0, "p99_ratio_alike": 1.0, "memory_more": 3, "model": 2, "model_loading": 4,
         "model_text": 2, "pace_with": 190, "pace_without": 160,
     }  # fmt: skip
     assert expected == {name: values[name] for name in expected}
@@ -50,3 +50,15 @@ def test_an_api_that_refused_models_has_no_result() -> None:
         found.times[swapped].append((0.0, 1.0))
     told = _told(found, Memory(1, [(0.0, 0)]), Pace([(0.5, 200)]), [0, 0, 0], {})
     assert told["answers_equal"] is False
+
+
+def test_what_the_machine_does_alone_is_told() -> None:
+    """One stalled part without swaps is drawn more often into one side than into the other."""
+    found = Found(rate=100.0)
+    for swapped, each in found.loads.items():
+        each += [load(*[2.0] * 100)] * 19 + [load(*[80.0] * 100)]
+        found.times[swapped] += [(0.0, 1.0)] * 20
+    told = _told(found, Memory(1, [(0.0, 0)]), Pace([(0.5, 200)]), [0, 0, 0], {})
+    measures = told["measures"]
+    assert (1.0, 1.0) == (measures["p99_ratio"]["value"], measures["p99_ratio_parts"]["value"])
+    assert {0.025, 1.0, 40.0} == set(measures["p99_ratio_alike"]["samples"])

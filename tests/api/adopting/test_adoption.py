@@ -1,7 +1,10 @@
 """Models are adopted while serving, and only when they pass every check."""
 
 import asyncio
+import gc
 import threading
+import time
+import weakref
 from dataclasses import replace
 
 import msgspec
@@ -9,10 +12,11 @@ import numpy as np
 import pytest
 from payments import make_project
 
+from api.adopting import heap, loader
 from api.adopting.model import RecordedVectors
 from api.service import ScoringService
 from features.plan import compile_plan
-from learners.release import TREES_FILE, ModelFile, release_files
+from learners.release import TREES_FILE, ModelFile, load_release, release_files
 from learners.snapshot import digest
 from learners.tree_head import TreeHead as Head
 from learners.trees import FrozenTrees
@@ -416,3 +420,72 @@ async def test_the_loop_does_not_hash_snapshots(served, monkeypatch):
     await served.service.adoption.adopt_newest()
     assert (("r0001", 1), 1) == (version(served), len(threads))
     assert threading.main_thread() is not threads[0]
+
+
+class Reads:
+    """Reads releases from the disk, and says how many others were in memory each time."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.beside: list[int] = []
+        self._there = weakref.WeakSet[FrozenTrees]()
+        monkeypatch.setattr(loader, "load_release", self._read)
+
+    def _read(self, *given) -> FrozenTrees:
+        gc.collect()
+        self.beside.append(len(self._there))
+        found = load_release(*given)
+        self._there.add(found)
+        return found
+
+
+async def take_turns(world, *releases: str) -> None:
+    """Adopt a snapshot of each of these releases, one after the other."""
+    for number, name in enumerate(releases):
+        if not world.registry.folder.joinpath(name).exists():
+            world.release(name)
+        world.write_snapshot(number + 1, name)
+        await world.service.adoption.adopt_newest()
+        assert (name, number + 1) == version(world)
+
+
+async def test_one_release_is_in_memory_while_another_is_read(world, monkeypatch):
+    """A swap takes one model more, not the one that stood in as well."""
+    reads = Reads(monkeypatch)
+    await take_turns(world, "r0001", "r0002", "r0003", "r0004")
+    assert [0, 1, 1, 1] == reads.beside
+    assert "r0003" == world.service.slot.before.release
+
+
+async def test_the_heaps_holes_are_given_back_once_for_swaps_that_follow_each_other(
+    world, monkeypatch
+):
+    """The next load goes into them again."""
+    given = []
+    monkeypatch.setattr(heap, "give_back", lambda: given.append(1))
+    await take_turns(world, "r0001", "r0002", "r0003")
+    assert [1] == given
+    monkeypatch.setattr(asyncio.get_running_loop(), "time", lambda: time.monotonic() + 10)
+    await take_turns(world, "r0004")
+    assert [1, 1] == given
+
+
+async def test_a_release_taken_back_to_is_not_read_again(world, monkeypatch):
+    """It is the one that stood in; what is read next takes the place of the other."""
+    reads = Reads(monkeypatch)
+    await take_turns(world, "r0001", "r0002", "r0001")
+    assert [0, 1] == reads.beside
+    assert "r0002" == world.service.slot.before.release
+    await take_turns(world, "r0003", "r0001")
+    assert [0, 1, 1] == reads.beside
+
+
+async def test_weights_of_the_same_release_stand_in_while_another_is_read(world):
+    """They take no memory worth the name; a refused release costs only what stood in before it."""
+    await take_turns(world, "r0001", "r0001")
+    before = world.service.slot.before
+    world.release("r0002", files={TREES_FILE: b"no trees"})
+    world.write_snapshot(3, "r0002")
+    await world.service.adoption.adopt_newest()
+    assert ("r0001", 2) == version(world)
+    assert before is world.service.slot.before
+    assert ("r0001", 1) == (before.release, before.snapshot)
