@@ -36,9 +36,12 @@ class ModelFile:
         return len(self.data)
 
 
-def load_release(registry: Registry, name: str, project: Project) -> Frozen:
+def load_release(
+    registry: Registry, name: str, project: Project, rest: Callable[[], None] = lambda: None
+) -> Frozen:
     """The release of this name; may block on the disk.
 
+    `rest` is called after each of its steps, for a process that has others to serve meanwhile.
     Raises ArtifactError when it is missing, damaged or made for other features.
     """
     manifest, schema = registry.manifest(name), schema_of(project)
@@ -46,7 +49,9 @@ def load_release(registry: Registry, name: str, project: Project) -> Frozen:
         raise ArtifactError(
             f"release {name}: schema: found {manifest.schema}; allowed: {schema.hash}"
         )
-    release = _read_release(registry, manifest, project)
+    rest()
+    release = _read_release(registry, manifest, project, rest)
+    rest()
     if release.features != schema.names:
         pairs = zip_longest(release.features, schema.names)
         found, allowed = next(pair for pair in pairs if pair[0] != pair[1])
@@ -54,10 +59,17 @@ def load_release(registry: Registry, name: str, project: Project) -> Frozen:
     return release
 
 
-def _read_release(registry: Registry, manifest: Manifest, project: Project) -> Frozen:
+def _read_release(
+    registry: Registry, manifest: Manifest, project: Project, rest: Callable[[], None]
+) -> Frozen:
     if ARRAYS_FILE not in manifest.files:
-        return read_model(read_model_file(registry, manifest), project)
-    arrays, text = read_arrays(registry.read(manifest, ARRAYS_FILE))
+        model = read_model_file(registry, manifest)
+        rest()
+        return read_model(model, project)
+    data = registry.read(manifest, ARRAYS_FILE)
+    rest()
+    arrays, text = read_arrays(data)
+    rest()
     allowed = manifest.files.get(TREES_FILE)
     if text != allowed:
         raise ArtifactError(

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from api.adopting.giving_way import rest
 from api.adopting.model import Lent, Vectors
 from api.adopting.trying import check_speed, try_out
 from learners.families import restore, warm_start
@@ -140,7 +141,7 @@ class ModelLoader:
             for oldest in list(self._releases)[: 1 - _KEPT_RELEASES]:
                 del self._releases[oldest]
             self.make_room()
-            found = load_release(self._registry, name, self._project)
+            found = load_release(self._registry, name, self._project, rest)
             self._schemas[name] = self._schema.hash  # else it would not have been loaded
         self._releases[name] = found  # the last one used is the last one here
         return found

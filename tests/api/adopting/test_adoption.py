@@ -469,6 +469,16 @@ async def test_the_heaps_holes_are_given_back_once_for_swaps_that_follow_each_ot
     assert [1, 1] == given
 
 
+async def test_a_load_rests_between_the_steps_of_reading_a_release(world, monkeypatch):
+    """So that answers do not wait for all of it; weights of a release that is there are no wait."""
+    rests = []
+    monkeypatch.setattr(loader, "rest", lambda: rests.append(1))
+    await take_turns(world, "r0001")
+    assert 4 == len(rests)
+    await take_turns(world, "r0001", "r0001")
+    assert 4 == len(rests)
+
+
 async def test_a_release_taken_back_to_is_not_read_again(world, monkeypatch):
     """It is the one that stood in; what is read next takes the place of the other."""
     reads = Reads(monkeypatch)
