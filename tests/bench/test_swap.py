@@ -36,7 +36,8 @@ def test_requests_with_swaps_are_compared_with_those_without() -> None:
     expected = {
         "swaps": 9, "refused": 0, "failed": 2, "failed_without": 7, "p99_ratio": 2.5,
         "p99_ratio_parts": 2.0, "p99_ratio_pairs": 2.0, "p99_ratio_alike": 1.0,
-        "memory_more": 3, "model": 2, "model_loading": 4, "model_text": 2, "pace_with": 190, "pace_without": 160,
+        "memory_more": 3, "model": 2, "model_loading": 4, "model_text": 2,
+        "pace_with": 190, "pace_without": 160,
     }  # fmt: skip
     assert expected == {name: values[name] for name in expected}
     assert told["answers_equal"] is True
